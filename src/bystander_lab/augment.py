@@ -1,0 +1,171 @@
+"""Training pictures from cached images: mosaics of four, made for small, hidden, dark and blurred faces.
+
+Cached images and their boxes in, one ``size`` x ``size`` RGB picture with boxes (px) and ignore flags out. All
+randomness comes from the generator passed in, so a run can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+MIN_FACE_PX = 5.0  # smaller ones are ignored, neither face nor background
+MIN_VISIBLE = 0.35  # share of a face's area left inside its tile below which it is ignored
+GREY = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A picture and its labels. image (h, w, 3) uint8 RGB; xyxy (n, 4) float32 px; ignore (n,) bool."""
+
+    image: np.ndarray
+    xyxy: np.ndarray
+    ignore: np.ndarray
+
+
+def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: float, aspect: float) -> Example:
+    """Scale ``source`` (x by scale*aspect) and paint a random window of it into ``canvas`` (a view). Labels in canvas px."""
+    h, w = source.image.shape[:2]
+    ch, cw = canvas.shape[:2]
+    sx, sy = scale * aspect, scale / aspect
+    # window of the source that the canvas shows; a source smaller than the canvas sits anywhere inside it
+    ox = rng.uniform(min(0, w * sx - cw), max(0, w * sx - cw))
+    oy = rng.uniform(min(0, h * sy - ch), max(0, h * sy - ch))
+    x1, y1 = max(0, int(np.floor(ox / sx))), max(0, int(np.floor(oy / sy)))
+    x2, y2 = min(w, int(np.ceil((ox + cw) / sx)) + 1), min(h, int(np.ceil((oy + ch) / sy)) + 1)
+    patch = source.image[y1:y2, x1:x2]
+    if min(sx, sy) < 0.6:  # plain bilinear would alias
+        pw, ph = max(1, round((x2 - x1) * sx)), max(1, round((y2 - y1) * sy))
+        patch = cv2.resize(patch, (pw, ph), interpolation=cv2.INTER_AREA)
+        matrix = np.array([[1, 0, x1 * sx - ox], [0, 1, y1 * sy - oy]], np.float32)
+    else:
+        matrix = np.array([[sx, 0, x1 * sx - ox], [0, sy, y1 * sy - oy]], np.float32)
+    cv2.warpAffine(
+        np.ascontiguousarray(patch), matrix, (cw, ch), dst=canvas, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    boxes = source.xyxy * np.array([sx, sy, sx, sy], np.float32) - np.array([ox, oy, ox, oy], np.float32)
+    return Example(canvas, *crop_labels(boxes, source.ignore, cw, ch))
+
+
+def crop_labels(xyxy: np.ndarray, ignore: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes clipped to the picture; those with little left, or too small to learn, become ignore regions."""
+    inside = np.clip(xyxy, 0, [width, height, width, height]).astype(np.float32)
+    side = inside[:, 2:] - inside[:, :2]
+    before = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).prod(1), 1e-6)
+    seen = side.prod(1) / before
+    keep = (side > 1).all(1)
+    hard = (seen < MIN_VISIBLE) | (side.min(1) < MIN_FACE_PX * 0.7) | (side.max(1) < MIN_FACE_PX)
+    return inside[keep], (ignore | hard)[keep]
+
+
+def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> Example:
+    """Four pictures around a random centre."""
+    image = np.full((size, size, 3), GREY, np.uint8)
+    cx, cy = (int(v) for v in rng.uniform(0.25, 0.75, 2) * size)
+    boxes, flags = [], []
+    for x1, y1, x2, y2 in ((0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)):
+        source = pick()
+        tile = np.full((y2 - y1, x2 - x1, 3), GREY, np.uint8)
+        fit = size / max(source.image.shape[:2])  # long side of a tile's picture before the jitter
+        part = place(source, tile, rng, fit * np.exp(rng.uniform(np.log(0.4), np.log(2.2))), np.exp(rng.uniform(-0.13, 0.13)))
+        image[y1:y2, x1:x2] = light(tile, rng)
+        boxes.append(part.xyxy + np.array([x1, y1, x1, y1], np.float32))
+        flags.append(part.ignore)
+    return Example(image, np.concatenate(boxes), np.concatenate(flags))
+
+
+def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> Example:
+    """One picture, about as large as the canvas: what the detector meets in use."""
+    source = pick()
+    canvas = np.full((size, size, 3), GREY, np.uint8)
+    fit = size / max(source.image.shape[:2])
+    part = place(source, canvas, rng, fit * np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.1, 0.1)))
+    return Example(light(canvas, rng), part.xyxy, part.ignore)
+
+
+def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gain per channel, gamma, contrast, now and then grey or dark with noise."""
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+    gamma = np.exp(rng.uniform(-0.35, 0.35))
+    if rng.random() < 0.08:  # night
+        gain, gamma = gain * rng.uniform(0.25, 0.6), gamma * 1.2
+    steps = np.arange(256) / 255
+    table = np.clip(steps[:, None] ** gamma * gain * 255, 0, 255).astype(np.uint8)
+    image = cv2.LUT(image, table.reshape(1, 256, 3))
+    if rng.random() < 0.08:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+    return image
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What cameras and codecs do: defocus, motion blur, noise, low resolution, JPEG."""
+    roll = rng.random()
+    if roll < 0.08:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8))
+    elif roll < 0.14:
+        image = motion_blur(image, int(rng.integers(3, 10)), rng.uniform(0, 180))
+    elif roll < 0.20:
+        noise = rng.normal(0, rng.uniform(3, 14), (*image.shape[:2], 1))
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    elif roll < 0.26:
+        f = rng.uniform(0.45, 0.8)
+        low = cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(low, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.15:
+        packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 75))])[1]
+        image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return image
+
+
+def motion_blur(image: np.ndarray, length: int, angle_deg: float) -> np.ndarray:
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1
+    turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle_deg, 1)
+    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    return cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1e-6))
+
+
+def occlude(example: Example, rng: np.random.Generator) -> None:
+    """Cover part of some faces, in place: the lower half (mask), a bar (glasses) or a patch from elsewhere (object)."""
+    size_y, size_x = example.image.shape[:2]
+    for (x1, y1, x2, y2), ignored in zip(example.xyxy, example.ignore, strict=True):
+        if ignored or y2 - y1 < 16 or rng.random() > 0.12:
+            continue
+        w, h = x2 - x1, y2 - y1
+        kind = rng.integers(3)
+        if kind == 0:
+            top, bottom, left, right = y1 + rng.uniform(0.45, 0.6) * h, y2, x1, x2
+        elif kind == 1:
+            top = y1 + rng.uniform(0.25, 0.35) * h
+            bottom, left, right = top + rng.uniform(0.12, 0.22) * h, x1, x2
+        else:
+            pw, ph = rng.uniform(0.25, 0.6) * w, rng.uniform(0.25, 0.6) * h
+            left, top = x1 + rng.uniform(-0.1, 0.9) * (w - pw), y1 + rng.uniform(-0.1, 0.9) * (h - ph)
+            right, bottom = left + pw, top + ph
+        l, t, r, b = (int(v) for v in (max(0, left), max(0, top), min(size_x, right), min(size_y, bottom)))
+        if r <= l or b <= t:
+            continue
+        if kind == 2:
+            sy, sx = int(rng.integers(0, size_y - (b - t) + 1)), int(rng.integers(0, size_x - (r - l) + 1))
+            example.image[t:b, l:r] = example.image[sy : sy + b - t, sx : sx + r - l].copy()
+        else:
+            example.image[t:b, l:r] = rng.integers(0, 256, 3)
+
+
+def flip(example: Example) -> Example:
+    width = example.image.shape[1]
+    boxes = example.xyxy[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
+    boxes += np.array([width, 0, width, 0], np.float32)
+    return Example(np.ascontiguousarray(example.image[:, ::-1]), boxes, example.ignore)
+
+
+def augment(pick: Callable[[], Example], size: int, rng: np.random.Generator, mosaic_share: float) -> Example:
+    """One training picture; ``pick()`` draws an image, ``mosaic_share`` is the chance of a mosaic."""
+    example = (mosaic if rng.random() < mosaic_share else single)(pick, size, rng)
+    occlude(example, rng)
+    if rng.random() < 0.5:
+        example = flip(example)
+    return Example(degrade(example.image, rng), example.xyxy, example.ignore)

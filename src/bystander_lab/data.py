@@ -1,0 +1,97 @@
+"""Batches for training: weighted draws from several data sets, augmented in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from bystander_lab.augment import Example, augment
+from bystander_lab.cache import ImageCache, open_cache
+from bystander_lab.loss import Targets
+from bystander_lab.widerface import DataError, Sample, load_widerface
+
+
+# How often an image is drawn, by event prefix; others 1. Up: varied scenes with several true faces. Down: dense tiny
+# crowds, squashed thumbnails, and a webcam set that was augmented before.
+EVENT_WEIGHTS = (
+    ("news", 3.0), ("press", 2.0), ("groups", 2.0), ("crowdB", 1.5), ("clip", 1.5), ("masks", 1.5),
+    ("actions", 0.8), ("webcam", 0.6), ("flickr", 0.5), ("crowdA", 0.4),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    roots: tuple[Path, ...]  # folders in the WIDER FACE layout, all of their training split is used
+    imgsz: int = 416  # px, side of a training picture
+    cache: Path = Path("~/.cache/bystander-lab")
+    cache_long: int = 512  # px, long side of the cached copy
+    mosaic: float = 0.75  # share of mosaics among the training pictures
+    event_weights: tuple[tuple[str, float], ...] = EVENT_WEIGHTS
+
+
+def event_weight(sample: Sample, weights: tuple[tuple[str, float], ...]) -> float:
+    """How often an image is drawn relative to others: by event, and half as often where it has no face."""
+    by_event = next((w for prefix, w in weights if sample.event.startswith(prefix)), 1.0)
+    return by_event * (1.0 if (~sample.invalid).any() else 0.5)
+
+
+class Mosaics(IterableDataset):
+    """An endless stream of examples; each worker has its own random stream, derived from ``seed``."""
+
+    def __init__(self, samples: list[Sample], cache: ImageCache, settings: DataSettings, seed: int) -> None:
+        self.samples, self.cache, self.settings, self.seed = samples, cache, settings, seed
+        weights = np.array([event_weight(s, settings.event_weights) for s in samples])
+        self.cumulative = np.cumsum(weights) / weights.sum()
+
+    def example(self, i: int) -> Example:
+        sample = self.samples[i]
+        return Example(self.cache[i], sample.xyxy * np.float32(self.cache.index[i].scale), sample.invalid)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+        worker = get_worker_info()
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        s = self.settings
+
+        def pick() -> Example:
+            return self.example(int(np.searchsorted(self.cumulative, rng.random())))
+
+        while True:
+            e = augment(pick, s.imgsz, rng, s.mosaic)
+            yield torch.from_numpy(e.image), e.xyxy, e.ignore
+
+
+def collate(batch: list[tuple[Tensor, np.ndarray, np.ndarray]]) -> tuple[Tensor, Targets]:
+    """Examples -> images (b, 3, s, s) uint8 in channels_last memory, and Targets."""
+    images = torch.stack([image for image, _, _ in batch]).permute(0, 3, 1, 2)  # (b, 3, s, s)
+    boxes, ignore = [np.zeros((0, 6), np.float32)], [np.zeros((0, 5), np.float32)]
+    for i, (_, xyxy, flags) in enumerate(batch):
+        good, bad = xyxy[~flags], xyxy[flags]
+        centre, side = (good[:, :2] + good[:, 2:]) / 2, good[:, 2:] - good[:, :2]
+        head = np.tile(np.array([[i, 0]], np.float32), (len(good), 1))
+        boxes.append(np.concatenate((head, centre, side), 1))
+        ignore.append(np.concatenate((np.full((len(bad), 1), i, np.float32), bad), 1))
+    return images, Targets(torch.from_numpy(np.concatenate(boxes)), torch.from_numpy(np.concatenate(ignore)))
+
+
+def training_samples(settings: DataSettings) -> list[Sample]:
+    """All training images of all roots. DataError when there is nothing to learn from."""
+    samples = [s for root in settings.roots for s in load_widerface(root, "train")]
+    if not any((~s.invalid).any() for s in samples):
+        raise DataError(f"{', '.join(map(str, settings.roots))}: no labelled face in the training split")
+    return samples
+
+
+def training_batches(settings: DataSettings, batch: int, workers: int, seed: int) -> Iterator[tuple[Tensor, Targets]]:
+    samples = training_samples(settings)
+    cache = open_cache(samples, settings.cache_long, settings.cache.expanduser())
+    loader = DataLoader(
+        Mosaics(samples, cache, settings, seed), batch, num_workers=workers, collate_fn=collate,
+        prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
+    )  # fmt: skip
+    return iter(loader)

@@ -1,0 +1,200 @@
+"""Training: one straight-line loop, top to bottom. Face images in the WIDER layout in, a run folder out.
+
+The run folder holds ``config.json``, ``log.jsonl`` (one line a validation), ``curves.png`` and ``last.pt`` (weights, average,
+optimiser, schedule and random state: ``resume`` goes on from it after a kill at any moment).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bystander_lab.data import DataSettings, training_batches
+from bystander_lab.loss import Losses, Targets, detection_loss
+from bystander_lab.model import FACE, YOLOv5, yolov5
+from bystander_lab.widerface import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    data: DataSettings
+    run: Path  # the run folder
+    size: str = "n"
+    names: tuple[str, ...] = FACE
+    weights: Path | None = None  # start from this checkpoint's average
+    batch: int = 32
+    steps: int = 10_000
+    minutes: float = 0.0  # if > 0 the schedule ends after this much training time instead of after ``steps``
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    warmup: int = 200  # steps
+    ema: float = 0.9990
+    workers: int = 1
+    device: str = "cpu"
+    save_every_s: float = 120.0
+    resume: bool = False
+    seed: int = 0
+
+
+def lr_at(step: int, progress: float, s: TrainSettings) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to 2 % of it; progress 0-1 of the whole schedule."""
+    cosine = 0.02 + 0.98 * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    return s.lr * cosine * min(1.0, (step + 1) / s.warmup)
+
+
+def optimizer_for(model: nn.Module, s: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW; only convolution weights decay, as published."""
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": s.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=s.lr, betas=(0.9, 0.99))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Exponential moving average of all floating-point state; the decay ramps up so that early weights fade."""
+    d = decay * (1 - math.exp(-step / 500))
+    for a, m in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(m, 1 - d)
+        else:
+            a.copy_(m)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Atomic: a kill leaves the previous checkpoint."""
+    part = path.with_suffix(".partial")
+    try:
+        torch.save(state, part)
+    except (OSError, RuntimeError) as e:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot write the checkpoint ({e}); free some space") from e
+    os.replace(part, path)
+
+
+def plot_curves(run: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3), layout="constrained")
+    for ax, key in zip(axes, ("box", "obj", "cls", "lr"), strict=True):
+        ax.plot([r["step"] for r in rows], [r[key] for r in rows])
+        ax.set(title=key, xlabel="step")
+    figure.savefig(run / "curves.png", dpi=100)
+    plt.close(figure)
+
+
+def describe(s: TrainSettings) -> dict[str, Any]:
+    config = asdict(s)
+    return json.loads(json.dumps(config, default=str))
+
+
+def train(s: TrainSettings) -> Path:
+    """Run the schedule; returns the checkpoint's path. DataError for bad data, FloatingPointError for a bad loss."""
+    device = torch.device(s.device)
+    torch.manual_seed(s.seed)
+    model = yolov5(s.size, s.names)
+    step, elapsed, generation = 0, 0.0, 0
+    s.run.mkdir(parents=True, exist_ok=True)
+    last = s.run / "last.pt"
+    state = None
+    if s.resume and last.exists():
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        if state["size"] != s.size or tuple(state["names"]) != s.names:
+            raise DataError(f"{last}: is a YOLOv5{state['size']} for {state['names']}, not what was asked for")
+        model.load_state_dict(state["model"])
+        step, elapsed, generation = state["step"], state["elapsed_s"], state["generation"] + 1
+    elif s.weights:
+        start_from(model, s.weights)
+    model = model.to(device, memory_format=torch.channels_last)
+    average: YOLOv5 = copy.deepcopy(model).eval()
+    optimizer = optimizer_for(model, s)
+    scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
+    if state:
+        average.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["rng"])
+    (s.run / "config.json").write_text(json.dumps(describe(s), indent=1))
+
+    def checkpoint() -> None:
+        save(last, {
+            "model": model.state_dict(), "ema": average.state_dict(), "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(), "rng": torch.get_rng_state(), "step": step, "elapsed_s": elapsed,
+            "generation": generation, "size": s.size, "names": list(s.names), "imgsz": s.data.imgsz,
+        })  # fmt: skip
+
+    # a resumed run draws new pictures instead of repeating those of the run's start
+    batches = training_batches(s.data, s.batch, s.workers, s.seed + 1000 * generation)
+    model.train()
+    half = torch.bfloat16 if device.type == "cpu" else torch.float16
+    totals, since = torch.zeros(3), time.monotonic()
+    logged = step
+    tick = time.monotonic()
+    for images, targets in batches:
+        progress = elapsed / (s.minutes * 60) if s.minutes else step / s.steps
+        if progress >= 1:
+            break
+        lr = lr_at(step, progress, s)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        x = images.to(device, non_blocking=True).float().div_(255)  # (b, 3, s, s), channels_last
+        labels = Targets(targets.boxes.to(device), targets.ignore.to(device))
+        with torch.autocast(device.type, half):
+            heads = model(x)
+        losses: Losses = detection_loss(heads, labels, model.model[-1], s.data.imgsz)
+        if not torch.isfinite(losses.total):
+            raise FloatingPointError(f"step {step}: the loss is not finite ({losses}); {last} holds the last good state")
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(losses.total / s.batch).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        scaler.step(optimizer)
+        scaler.update()
+        step += 1
+        update_average(average, model, step, s.ema)
+        totals += torch.stack((losses.box, losses.obj, losses.cls)).detach().float().cpu() / s.batch
+        now = time.monotonic()
+        elapsed, tick = elapsed + now - tick, now
+        if now - since > s.save_every_s:
+            log(s, step, elapsed, totals / (step - logged), lr, (step - logged) / (now - since))
+            checkpoint()
+            totals.zero_()
+            logged, since = step, now
+    checkpoint()
+    if (s.run / "log.jsonl").exists():
+        plot_curves(s.run)
+    return last
+
+
+def start_from(model: YOLOv5, path: Path) -> None:
+    """Transfer: copy every tensor whose name and shape fit; the rest (a head with other classes) stays new."""
+    old = torch.load(path, map_location="cpu", weights_only=True)["ema"]
+    own = model.state_dict()
+    fits = {k: v for k, v in old.items() if k in own and own[k].shape == v.shape}
+    if len(fits) < len(own) // 2:
+        raise DataError(f"{path}: only {len(fits)} of {len(own)} tensors fit; it is a checkpoint of another model")
+    model.load_state_dict({**own, **fits})
+
+
+def log(s: TrainSettings, step: int, elapsed: float, mean: torch.Tensor, lr: float, steps_per_s: float) -> None:
+    box, obj, cls = mean.tolist()
+    row = {"step": step, "minutes": elapsed / 60, "box": box, "obj": obj, "cls": cls, "lr": lr,
+           "images_per_s": steps_per_s * s.batch}  # fmt: skip
+    with (s.run / "log.jsonl").open("a") as f:
+        f.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
+    print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+
+

@@ -42,6 +42,8 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
         while at < len(lines):
             name, count = lines[at].strip(), int(lines[at + 1])
             rows = lines[at + 2 : at + 2 + max(count, 1)]  # a face-free image still has one row, of zeros
+            if len(rows) < count:
+                raise ValueError(f"{len(rows)} boxes instead of {count} for {name}")
             at += 2 + max(count, 1)
             values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(-1, 10)
             values = values[(values[:, 2] > 0) & (values[:, 3] > 0)]

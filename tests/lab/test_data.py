@@ -1,0 +1,129 @@
+import cv2
+import numpy as np
+import pytest
+
+from bystander_lab.anchors import fit_anchors
+from bystander_lab.augment import Example, augment, crop_labels, flip, mosaic, occlude
+from bystander_lab.data import DataSettings, training_batches
+from bystander_lab.widerface import DataError, load_widerface
+
+WHITE = np.full((60, 80, 3), 255, np.uint8)
+
+
+def example(xyxy=((30, 20, 50, 44),)):
+    """Black picture, white faces."""
+    image = np.zeros((100, 140, 3), np.uint8)
+    boxes = np.array(xyxy, np.float32).reshape(-1, 4)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        image[y1:y2, x1:x2] = 255
+    return Example(image, boxes, np.zeros(len(boxes), bool))
+
+
+def wider(root, text, images=("a/1.jpg",)):
+    (root / "wider_face_split").mkdir(parents=True)
+    (root / "wider_face_split/wider_face_train_bbx_gt.txt").write_text(text)
+    for name in images:
+        path = root / "WIDER_train/images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), WHITE)
+    return root
+
+
+def test_wider_layout_is_read(tmp_path):
+    """Boxes, attributes and invalid flags come out; the row of zeros of a face-free image does not."""
+    root = wider(tmp_path, "a/1.jpg\n2\n1 2 10 20 1 0 0 0 2 1\n5 5 3 3 0 0 0 1 0 0\nb/2.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n")
+    one, two = load_widerface(root, "train")
+    assert one.xyxy.tolist() == [[1, 2, 11, 22], [5, 5, 8, 8]]
+    assert one.invalid.tolist() == [False, True]
+    assert one.attributes[0].tolist() == [1, 0, 0, 0, 2, 1]
+    assert (one.event, two.event, len(two.xyxy)) == ("a", "b", 0)
+
+
+@pytest.mark.parametrize("text", ["a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", "a/1.jpg\nmany\n", ""])
+def test_bad_label_file_is_one_clear_error(tmp_path, text):
+    """A label file that is cut off, garbled or empty raises DataError and names the file."""
+    with pytest.raises(DataError, match="wider_face_train_bbx_gt"):
+        load_widerface(wider(tmp_path, text), "train")
+
+
+def test_image_that_does_not_decode_is_named(tmp_path):
+    """A broken image stops the preparation with its name."""
+    root = wider(tmp_path / "d", "a/1.jpg\n1\n1 2 30 30 0 0 0 0 0 0\n")
+    (root / "WIDER_train/images/a/1.jpg").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"1\.jpg"):
+        training_batches(DataSettings((root,), imgsz=64, cache=tmp_path / "c"), 1, 0, 0)
+
+
+def test_no_face_to_learn_from_is_an_error(tmp_path):
+    """A data set with only invalid faces is refused."""
+    root = wider(tmp_path / "d", "a/1.jpg\n1\n1 2 30 30 0 0 0 1 0 0\n")
+    with pytest.raises(DataError, match="no labelled face"):
+        training_batches(DataSettings((root,), imgsz=64, cache=tmp_path / "c"), 1, 0, 0)
+
+
+def test_batches_are_pictures_with_their_boxes(tmp_path):
+    """A batch is uint8 (b, 3, s, s), its boxes lie inside and name their image."""
+    root = wider(tmp_path / "d", "a/1.jpg\n1\n10 10 30 40 0 0 0 0 0 0\n")
+    images, targets = next(training_batches(DataSettings((root,), imgsz=96, cache=tmp_path / "c"), 4, 0, 0))
+    assert images.shape == (4, 3, 96, 96)
+    assert len(targets.boxes) > 0
+    assert set(targets.boxes[:, 0].tolist()) <= {0, 1, 2, 3}
+    assert ((targets.boxes[:, 2:4] >= 0) & (targets.boxes[:, 2:4] <= 96)).all()
+
+
+def test_mosaic_boxes_lie_on_their_faces():
+    """The pixels under every box of a mosaic are the face's: bright, on a dark picture."""
+    rng = np.random.default_rng(1)
+    bright = []
+    for _ in range(20):
+        e = mosaic(example, 128, rng)
+        for x1, y1, x2, y2 in e.xyxy[~e.ignore]:
+            cx, cy = int((x1 + x2) / 2), int((y1 + y2) / 2)
+            bright.append(e.image[cy, cx].mean() > 40)
+    assert len(bright) > 20
+    assert np.mean(bright) > 0.97
+
+
+def test_flip_moves_the_box_with_the_face():
+    """After a flip the box still lies on the bright patch."""
+    e = flip(example())
+    x1, y1, x2, y2 = e.xyxy[0].astype(int)
+    assert (e.image[y1:y2, x1:x2] == 255).all()
+    assert e.image.sum() == 255 * 3 * 20 * 24
+
+
+def test_a_face_mostly_outside_becomes_an_ignore_region():
+    """What is left of a face cut off by the tile is ignored, not taught as background; what is whole stays a face."""
+    boxes, ignore = crop_labels(np.array([[-18, 0, 2, 20], [4, 4, 24, 24]], np.float32), np.zeros(2, bool), 64, 64)
+    assert ignore.tolist() == [True, False]
+    assert boxes.min() >= 0
+
+
+def test_occlusion_stays_near_the_face():
+    """Occluders change pixels of large faces and nothing beyond a tenth of a face around them."""
+    rng, changed = np.random.default_rng(0), 0
+    for _ in range(100):
+        e = example(((40, 30, 80, 78),))
+        before = e.image.copy()
+        occlude(e, rng)
+        diff = (e.image != before).any(2)
+        changed += diff.any()
+        diff[25:83, 36:84] = False
+        assert not diff.any()
+    assert changed > 3
+
+
+def test_the_same_seed_makes_the_same_picture():
+    """Augmentation depends on its generator alone."""
+    a, b = (augment(example, 96, np.random.default_rng(5), 0.5) for _ in range(2))
+    assert (a.image == b.image).all()
+    assert (a.xyxy == b.xyxy).all()
+
+
+def test_anchors_find_the_clusters():
+    """k-means returns the sides of well separated groups, small first."""
+    rng = np.random.default_rng(0)
+    sides = np.concatenate([rng.normal(m, 0.2, (200, 2)) for m in (8, 30, 90)])
+    anchors, fit = fit_anchors(sides, 3)
+    assert np.allclose(anchors, [[8, 8], [30, 30], [90, 90]], atol=0.5)
+    assert fit > 0.9

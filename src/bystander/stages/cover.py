@@ -1,0 +1,92 @@
+"""Paints regions of a frame so that the face cannot be seen. The only maker of ``CoveredFrame``.
+
+A writable ``Frame`` and ``Region``s go in; the same memory comes out, wrapped. Luma and chroma are covered, chroma for
+every sample that a region touches. What is painted depends on few, coarse numbers a region: cell means, quantised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from bystander.errors import SettingsError
+from bystander.types import U8, CoveredFrame, Frame, Region
+
+Style = Literal["pixelate", "blur", "solid"]
+CELLS = 8  # at most so many cells across the longer side of a region (the face itself spans about 5)
+MIN_CELL_PX = 6
+LEVELS = 16  # step of the quantised cell means, of 256
+NOISE = 6  # amplitude added to blur, so that it cannot be inverted exactly
+NEUTRAL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class CoverSettings:
+    style: Style = "pixelate"
+
+    def __post_init__(self) -> None:
+        if self.style not in ("pixelate", "blur", "solid"):
+            raise SettingsError(f"style {self.style!r}: choose pixelate, blur or solid")
+
+
+def cover(frame: Frame, regions: tuple[Region, ...], settings: CoverSettings) -> CoveredFrame:
+    """Paint every region into the frame's planes."""
+    for r in regions:
+        paint(frame.y[r.y1 : r.y2, r.x1 : r.x2], r, settings.style)
+        # a chroma sample belongs to 2x2 luma px: the far edge is rounded up for frames of odd size
+        half = (slice(r.y1 // 2, -(-r.y2 // 2)), slice(r.x1 // 2, -(-r.x2 // 2)))
+        paint(frame.u[half], r, settings.style)
+        paint(frame.v[half], r, settings.style)
+    return CoveredFrame(frame, regions, whole=False)
+
+
+def cover_whole(frame: Frame) -> CoveredFrame:
+    """Fail-safe: the whole picture becomes one grey."""
+    for plane in (frame.y, frame.u, frame.v):
+        plane[...] = NEUTRAL
+    return CoveredFrame(frame, (), whole=True)
+
+
+def paint(patch: U8, region: Region, style: Style) -> None:
+    """Cover one plane's patch in place. It may be the luma or the chroma part of the region."""
+    h, w = patch.shape
+    if style == "solid":
+        fill: U8 = np.full((h, w), NEUTRAL, np.uint8)
+    else:
+        fill = mosaic(patch, blend=style == "blur")
+    if region.shape == "box":
+        patch[...] = fill
+    else:
+        np.copyto(patch, fill, where=ellipse(h, w))
+
+
+def mosaic(patch: U8, *, blend: bool) -> U8:
+    """The patch as a grid of cell means anchored to its own corner; blended into each other for the blur style."""
+    h, w = patch.shape
+    cell = max(MIN_CELL_PX, -(-max(h, w) // CELLS))
+    rows, cols = max(1, round(h / cell)), max(1, round(w / cell))
+    means = cv2.resize(np.ascontiguousarray(patch), (cols, rows), interpolation=cv2.INTER_AREA).reshape(rows, cols)
+    coarse = np.minimum(means.astype(np.int16) // LEVELS * LEVELS + LEVELS // 2, 255).astype(np.uint8)
+    how = cv2.INTER_LINEAR if blend else cv2.INTER_NEAREST
+    big = cv2.resize(coarse, (w, h), interpolation=how).reshape(h, w)
+    if blend:
+        big = np.clip(big.astype(np.int16) + noise(h, w), 0, 255)
+    return np.asarray(big, np.uint8)
+
+
+@lru_cache(maxsize=32)
+def noise(height: int, width: int) -> npt.NDArray[np.int16]:
+    return np.random.default_rng(height * 65537 + width).integers(-NOISE, NOISE + 1, (height, width), np.int16)
+
+
+@lru_cache(maxsize=32)
+def ellipse(height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Pixels that the ellipse inside the patch touches at any of their corners (outward)."""
+    y = np.maximum(np.abs(np.arange(height) + 0.5 - height / 2) - 0.5, 0) / (height / 2)
+    x = np.maximum(np.abs(np.arange(width) + 0.5 - width / 2) - 0.5, 0) / (width / 2)
+    return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= 1)

@@ -16,7 +16,7 @@ from bystander.types import F32
 def area(xyxy: npt.ArrayLike) -> F32:
     """(n, 4) -> (n,) areas in px²; inverted boxes count 0."""
     b = np.asarray(xyxy, np.float32).reshape(-1, 4)
-    return np.maximum(b[:, 2] - b[:, 0], 0) * np.maximum(b[:, 3] - b[:, 1], 0)
+    return np.asarray(np.maximum(b[:, 2] - b[:, 0], 0) * np.maximum(b[:, 3] - b[:, 1], 0), np.float32)
 
 
 def intersection(a: npt.ArrayLike, b: npt.ArrayLike) -> F32:
@@ -25,14 +25,14 @@ def intersection(a: npt.ArrayLike, b: npt.ArrayLike) -> F32:
     b = np.asarray(b, np.float32).reshape(1, -1, 4)
     w = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     h = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    return np.maximum(w, 0) * np.maximum(h, 0)
+    return np.asarray(np.maximum(w, 0) * np.maximum(h, 0), np.float32)
 
 
 def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> F32:
     """(n, 4), (m, 4) -> (n, m) intersection over union, 0 for empty boxes."""
     inter = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - inter
-    return inter / np.maximum(union, 1e-9)
+    return np.asarray(inter / np.maximum(union, 1e-9), np.float32)
 
 
 def nms(xyxy: npt.ArrayLike, score: npt.ArrayLike, threshold: float, limit: int = 1000) -> npt.NDArray[np.intp]:
@@ -63,9 +63,7 @@ def grow(xyxy: npt.ArrayLike, left: float, top: float, right: float, bottom: flo
     return np.stack([b[:, 0] - left * w, b[:, 1] - top * h, b[:, 2] + right * w, b[:, 3] + bottom * h], axis=1)
 
 
-def round_outward(
-    xyxy: tuple[float, float, float, float], width: int, height: int
-) -> tuple[int, int, int, int] | None:
+def round_outward(xyxy: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int] | None:
     """The smallest box of even corners that holds ``xyxy``, clipped to the frame; None when nothing is inside.
 
     Even, because one chroma sample covers 2x2 luma px. The frame's own right and bottom edge may be odd.

@@ -1,4 +1,4 @@
-"""Anchors fitted to faces: k-means over box sides with 1 - IoU as the distance (Redmon & Farhadi 2016, arXiv:1612.08242)."""
+"""Anchors fitted to faces: k-means over box sides, distance 1 - IoU (Redmon & Farhadi 2016, arXiv:1612.08242)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Example:
 
 
 def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: float, aspect: float) -> Example:
-    """Scale ``source`` (x by scale*aspect) and paint a random window of it into ``canvas`` (a view). Labels in canvas px."""
+    """Scale ``source`` (x by scale*aspect), paint a random window of it into ``canvas``. Labels in canvas px."""
     h, w = source.image.shape[:2]
     ch, cw = canvas.shape[:2]
     sx, sy = scale * aspect, scale / aspect
@@ -44,7 +44,12 @@ def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: 
     else:
         matrix = np.array([[sx, 0, x1 * sx - ox], [0, sy, y1 * sy - oy]], np.float32)
     cv2.warpAffine(
-        np.ascontiguousarray(patch), matrix, (cw, ch), dst=canvas, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+        np.ascontiguousarray(patch),
+        matrix,
+        (cw, ch),
+        dst=canvas,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_TRANSPARENT,
     )
     boxes = source.xyxy * np.array([sx, sy, sx, sy], np.float32) - np.array([ox, oy, ox, oy], np.float32)
     return Example(canvas, *crop_labels(boxes, source.ignore, cw, ch))
@@ -70,7 +75,9 @@ def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
         source = pick()
         tile = np.full((y2 - y1, x2 - x1, 3), GREY, np.uint8)
         fit = size / max(source.image.shape[:2])  # long side of a tile's picture before the jitter
-        part = place(source, tile, rng, fit * np.exp(rng.uniform(np.log(0.4), np.log(2.2))), np.exp(rng.uniform(-0.13, 0.13)))
+        part = place(
+            source, tile, rng, fit * np.exp(rng.uniform(np.log(0.4), np.log(2.2))), np.exp(rng.uniform(-0.13, 0.13))
+        )
         image[y1:y2, x1:x2] = light(tile, rng)
         boxes.append(part.xyxy + np.array([x1, y1, x1, y1], np.float32))
         flags.append(part.ignore)
@@ -82,7 +89,9 @@ def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
     source = pick()
     canvas = np.full((size, size, 3), GREY, np.uint8)
     fit = size / max(source.image.shape[:2])
-    part = place(source, canvas, rng, fit * np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.1, 0.1)))
+    part = place(
+        source, canvas, rng, fit * np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.1, 0.1))
+    )
     return Example(light(canvas, rng), part.xyxy, part.ignore)
 
 

@@ -16,7 +16,6 @@ from bystander_lab.cache import ImageCache, open_cache
 from bystander_lab.loss import Targets
 from bystander_lab.widerface import DataError, Sample, load_widerface
 
-
 # How often an image is drawn, by event prefix; others 1. Up: varied scenes with several true faces. Down: dense tiny
 # crowds, squashed thumbnails, and a webcam set that was augmented before.
 EVENT_WEIGHTS = (

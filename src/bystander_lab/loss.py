@@ -25,7 +25,8 @@ ANCHOR_RATIO = 4.0
 @dataclass(frozen=True, slots=True)
 class Targets:
     """Labels of a batch. ``boxes`` (n, 6): image index, class, cx, cy, w, h in input px; ``ignore`` (m, 5): image
-    index, x1, y1, x2, y2 in input px."""
+    index, x1, y1, x2, y2 in input px.
+    """
 
     boxes: Tensor
     ignore: Tensor
@@ -72,7 +73,10 @@ def assign(boxes: Tensor, anchors: Tensor, grid: tuple[int, int], stride: int) -
     far = torch.tensor([w, h], device=boxes.device) - xy
     left, top = ((xy % 1 < 0.5) & (xy > 1)).T
     right, bottom = ((far % 1 < 0.5) & (far > 1)).T
-    picks, offsets = [torch.ones_like(left), left, top, right, bottom], ((0, 0), (0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5))
+    picks, offsets = (
+        [torch.ones_like(left), left, top, right, bottom],
+        ((0, 0), (0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5)),
+    )
     out = []
     for pick, offset in zip(picks, offsets, strict=True):
         i = pick.nonzero()[:, 0]

@@ -1,7 +1,7 @@
 """Training: one straight-line loop, top to bottom. Face images in the WIDER layout in, a run folder out.
 
-The run folder holds ``config.json``, ``log.jsonl`` (one line a validation), ``curves.png`` and ``last.pt`` (weights, average,
-optimiser, schedule and random state: ``resume`` goes on from it after a kill at any moment).
+The run folder holds ``config.json``, ``log.jsonl`` (one line a validation), ``curves.png`` and ``last.pt`` (weights,
+average, optimiser, schedule and random state: ``resume`` goes on from it after a kill at any moment).
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def train(s: TrainSettings) -> Path:
             heads = model(x)
         losses: Losses = detection_loss(heads, labels, model.model[-1], s.data.imgsz)
         if not torch.isfinite(losses.total):
-            raise FloatingPointError(f"step {step}: the loss is not finite ({losses}); {last} holds the last good state")
+            raise FloatingPointError(
+                f"step {step}: the loss is not finite ({losses}); {last} holds the last good state"
+            )
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(losses.total / s.batch).backward()
         scaler.unscale_(optimizer)
@@ -196,5 +198,3 @@ def log(s: TrainSettings, step: int, elapsed: float, mean: torch.Tensor, lr: flo
     with (s.run / "log.jsonl").open("a") as f:
         f.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
     print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-
-

@@ -45,7 +45,9 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             if len(rows) < count:
                 raise ValueError(f"{len(rows)} boxes instead of {count} for {name}")
             at += 2 + max(count, 1)
-            values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(-1, 10)
+            values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(
+                -1, 10
+            )
             values = values[(values[:, 2] > 0) & (values[:, 3] > 0)]
             xyxy = np.concatenate((values[:, :2], values[:, :2] + values[:, 2:4]), 1)
             attributes = values[:, 4:].astype(np.int64)

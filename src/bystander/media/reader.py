@@ -96,7 +96,9 @@ class FileReader:
         picture = native
         if native.format.name not in PLANAR or (native.width, native.height) != (self.info.width, self.info.height):
             if (native.width, native.height) != (self.info.width, self.info.height):
-                self._note(f"the picture changes size at {time_s:.2f} s; scaled to {self.info.width}x{self.info.height}")
+                self._note(
+                    f"the picture changes size at {time_s:.2f} s; scaled to {self.info.width}x{self.info.height}"
+                )
             picture = native.reformat(self.info.width, self.info.height, "yuv420p", **ranges(native))
         # the decoder still refers to this memory: painting it in place would damage later frames
         picture.make_writable()
@@ -107,7 +109,7 @@ class FileReader:
         )  # fmt: skip
 
     def _note(self, line: str) -> None:
-        if line.split(" at ")[0] not in " ".join(self.damage):
+        if line.split(" at ", maxsplit=1)[0] not in " ".join(self.damage):
             self.damage.append(line)
 
     def _describe(self) -> SourceInfo:

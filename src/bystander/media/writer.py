@@ -1,9 +1,9 @@
 """``CoveredFrame``s in, a video file out, with the source's sound, subtitles, chapters and look.
 
-Picture: encoded anew with the source's times, turn, shape and colour tags. Sound and subtitles: copied packet by packet.
-Left out: everything that may show or locate people behind the cover's back, that is location and other metadata, cover
-pictures, thumbnails, attachments, data streams. Written under a temporary name and moved into place once it was
-verified; an interrupted run leaves nothing.
+Picture: encoded anew with the source's times, turn, shape and colour tags. Sound and subtitles: copied packet by
+packet. Left out: everything that may show or locate people behind the cover's back, that is location and other
+metadata, cover pictures, thumbnails, attachments, data streams. Written under a temporary name and moved into place
+once it was verified; an interrupted run leaves nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class FileWriter:
 
     def __init__(self, source: FileReader, path: Path, settings: WriterSettings) -> None:
         check_target(source.path, path, settings.overwrite)
+        if path.suffix.lower() not in CONTAINERS:
+            raise OutputError(f"{path}: unknown kind of video file; choose {', '.join(CONTAINERS)}")
         self.source, self.path, self.settings = source, path, settings
         self.part = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
         self.frames = 0
@@ -184,8 +186,6 @@ class FileWriter:
 
 def check_target(source: Path, path: Path, overwrite: bool) -> None:
     """OutputError when writing ``path`` would fail or lose something."""
-    if path.suffix.lower() not in CONTAINERS:
-        raise OutputError(f"{path}: unknown kind of video file; choose {', '.join(CONTAINERS)}")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent}: no such folder; create it first")
     if path.is_dir():

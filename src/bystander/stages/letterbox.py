@@ -31,7 +31,7 @@ class Letterbox:
 
     def to_frame(self, xyxy: F32) -> F32:
         """(n, 4) boxes in detector px -> (n, 4) in luma px of the stored frame, not clipped."""
-        b = np.asarray(xyxy, np.float32).reshape(-1, 4) - np.float32([self.pad_left, self.pad_top] * 2)
+        b = np.asarray(xyxy, np.float32).reshape(-1, 4) - np.array([self.pad_left, self.pad_top] * 2, np.float32)
         x1, y1, x2, y2 = b.T
         w, h = np.float32(self.width), np.float32(self.height)
         if self.rotation_deg == 90:

@@ -1,7 +1,7 @@
 """Tracks and people's choices -> the regions to cover. The foreground/background verdict lives here.
 
-Everybody is covered unless there is a reason to keep them, and every doubt takes the reason away. A region is larger than
-the face: hair line, ears and chin are inside, and it grows with speed and with the time unseen.
+Everybody is covered unless there is a reason to keep them, and every doubt takes the reason away. A region is larger
+than the face: hair line, ears and chin are inside, and it grows with speed and with the time unseen.
 """
 
 from __future__ import annotations
@@ -46,18 +46,14 @@ class Policy:
         self.settings = settings or PolicySettings()
         self.leader: tuple[int, float] | None = None  # track id, leading since (track's age_s)
 
-    def regions(self, tracks: Sequence[Track], choices: Choices, width: int, height: int) -> tuple[Region, ...]:
-        """What to cover in a frame of ``width`` x ``height`` luma px."""
-        kept = self.kept(tracks, choices)
+    def regions(self, tracks: Sequence[Track], kept: frozenset[int], width: int, height: int) -> tuple[Region, ...]:
+        """What to cover in a frame of ``width`` x ``height`` luma px: everybody but ``kept``."""
         found = (region_of(t, self.settings, width, height) for t in tracks if t.id not in kept)
         return tuple(r for r in found if r is not None)
 
     def kept(self, tracks: Sequence[Track], choices: Choices) -> frozenset[int]:
         """Ids that stay sharp. A person's word to cover beats everything; coasting tracks are never kept."""
-        if choices.default is Verdict.KEEP:
-            wanted = {t.id for t in tracks}
-        else:
-            wanted = set(choices.keep)
+        wanted = {t.id for t in tracks} if choices.default is Verdict.KEEP else set(choices.keep)
         if self.settings.keep == "largest" and (leader := self.lead(tracks)) is not None:
             wanted.add(leader)
         visible = {t.id for t in tracks if t.unseen_s == 0}
@@ -65,7 +61,7 @@ class Policy:
 
     def lead(self, tracks: Sequence[Track]) -> int | None:
         """The clearly largest face, once it has been so, in plain sight, for ``LARGEST_FOR_S``."""
-        areas = boxes.area([t.xyxy for t in tracks]) if tracks else []
+        areas = boxes.area([t.xyxy for t in tracks])
         order = sorted(range(len(tracks)), key=lambda i: -areas[i])
         if not order:
             self.leader = None

@@ -1,8 +1,8 @@
 """Detections over time -> tracks: a decision belongs to a person, not to a frame.
 
 First sight counts: a face is a track in the very frame it is found in. A face that is not found again coasts on its
-velocity and grows with the time unseen, so that a missed detection never uncovers anybody. Weak detections may prolong a
-track but not start one. The usual trackers do the opposite (SORT reports nothing for a face's first frames).
+velocity and grows with the time unseen, so that a missed detection never uncovers anybody. Weak detections may prolong
+a track but not start one. The usual trackers do the opposite (SORT reports nothing for a face's first frames).
 """
 
 from __future__ import annotations
@@ -171,6 +171,6 @@ def mark_overlaps(faces: Sequence[Face], time_s: float) -> None:
         return
     overlap = boxes.iou(*[np.stack([f.xyxy for f in faces])] * 2)
     np.fill_diagonal(overlap, 0)
-    for face, doubtful in zip(faces, (overlap > 0.15).any(axis=1), strict=True):
-        if doubtful:
+    for face, most in zip(faces, overlap.max(axis=1), strict=True):
+        if most > 0.15:
             face.clean_since_s = time_s

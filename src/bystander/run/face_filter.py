@@ -1,0 +1,168 @@
+"""The stages in order for one frame, and the one catch-all of the program.
+
+A ``Frame`` goes in, a ``CoveredFrame`` comes out, always: whatever goes wrong in a stage covers the whole frame. The
+raw frame is never returned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bystander import boxes
+from bystander.run.meters import Meters
+from bystander.stages.cover import CoverSettings, cover, cover_whole
+from bystander.stages.policy import Policy, PolicySettings, track_at
+from bystander.stages.tracker import Tracker, TrackerSettings
+from bystander.types import Choices, CoveredFrame, Detections, Frame, Track
+
+log = logging.getLogger("bystander")
+Detect = Callable[[Frame], Detections]
+Recorder = Callable[[Frame, Sequence[Track], frozenset[int]], None]  # frame, its tracks, ids kept
+MAX_FACES = 2000  # more in one frame is nonsense
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A person's word: keep whoever is under this point at this time."""
+
+    x: float  # luma px
+    y: float
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    cover: CoverSettings = field(default_factory=CoverSettings)
+    clicks: tuple[Click, ...] = ()
+    lookback_s: float = 0.4  # a new face is covered in so much of the past, too
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A frame on its way: what is known about it, not yet painted. ``tracks`` None: cover it whole."""
+
+    frame: Frame
+    tracks: tuple[Track, ...] | None
+
+
+class FaceFilter:
+    """Detect in any thread; plan and paint in one."""
+
+    def __init__(
+        self, detector: Detect, settings: FilterSettings, meters: Meters, record: Recorder | None = None
+    ) -> None:
+        self.record = record
+        self.detector, self.settings, self.meters = detector, settings, meters
+        self.tracker = Tracker(settings.tracker)
+        self.policy = Policy(settings.policy)
+        self.choices = Choices()
+        self.clicks = list(settings.clicks)
+        self.held: deque[Planned] = deque()  # frames that a face found soon may still reach back into
+        self.known: set[int] = set()
+
+    def detect(self, frame: Frame) -> Detections | None:
+        """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
+        try:
+            with self.meters.stage("detect"):
+                return sane(self.detector(frame))
+        except Exception as e:
+            self._failed("detector", e)
+            return None
+
+    def push(self, frame: Frame, found: Detections | None) -> list[CoveredFrame]:
+        """Take the next frame; returns the frames that are ready to leave, covered, in order."""
+        try:
+            with self.meters.stage("track"):
+                tracks = self._plan(frame, found)
+        except Exception as e:
+            self._failed("tracker", e)
+            tracks = None
+        self.held.append(Planned(frame, tracks))
+        ready = []
+        while self.held and frame.time_s - self.held[0].frame.time_s >= self.settings.lookback_s:
+            ready.append(self._paint(self.held.popleft()))
+        return ready
+
+    def flush(self) -> list[CoveredFrame]:
+        """The frames still held, covered."""
+        ready = [self._paint(p) for p in self.held]
+        self.held.clear()
+        return ready
+
+    def _plan(self, frame: Frame, found: Detections | None) -> tuple[Track, ...] | None:
+        if found is None:
+            return None
+        tracks = self.tracker.update(found, frame.time_s, frame.width, frame.height)
+        while self.clicks and self.clicks[0].time_s <= frame.time_s:
+            self._click(self.clicks.pop(0), tracks)
+        fresh = [t for t in tracks if t.id not in self.known]
+        self.known.update(t.id for t in fresh)
+        if fresh:
+            for i, planned in enumerate(self.held):
+                self.held[i] = replace(planned, tracks=reach_back(planned, fresh, frame.time_s))
+        self.meters.count("faces", len(tracks))
+        self.meters.counts["people"] = len(self.known)
+        return tracks
+
+    def _click(self, click: Click, tracks: Sequence[Track]) -> None:
+        hit = track_at(tracks, click.x, click.y)
+        if hit is None:
+            log.warning("nobody is at %g,%g at %.2f s; nobody is kept for it", click.x, click.y, click.time_s)
+            return
+        self.choices = replace(self.choices, keep=self.choices.keep | {hit}, version=self.choices.version + 1)
+
+    def _paint(self, planned: Planned) -> CoveredFrame:
+        frame = planned.frame
+        self.meters.count("frames")
+        if planned.tracks is None:
+            return cover_whole(frame)
+        try:
+            with self.meters.stage("cover"):
+                kept = self.policy.kept(planned.tracks, self.choices)
+                regions = self.policy.regions(planned.tracks, kept, frame.width, frame.height)
+                covered = cover(frame, regions, self.settings.cover)
+                if self.record:
+                    self.record(frame, planned.tracks, kept)
+                return covered
+        except Exception as e:
+            self._failed("cover", e)
+            return cover_whole(frame)
+
+    def _failed(self, stage: str, e: Exception) -> None:
+        kind = f"{stage}: {type(e).__name__}"
+        if self.meters.fail_safe(kind):
+            log.error("%s failed (%s: %s); such frames are covered whole", stage, type(e).__name__, e)
+
+
+def reach_back(planned: Planned, fresh: Sequence[Track], now_s: float) -> tuple[Track, ...] | None:
+    """The plan of an earlier frame with the faces found only now: where they first were, grown with time."""
+    if planned.tracks is None:
+        return None
+    before_s = now_s - planned.frame.time_s
+    margin = min(0.6, 1.5 * before_s)  # face sizes: a walker 3 m away moves about 1.5 face widths a second
+    added = []
+    for t in fresh:
+        x1, y1, x2, y2 = (float(v) for v in boxes.grow(t.xyxy, margin, margin, margin, margin)[0])
+        added.append(replace(t, xyxy=(x1, y1, x2, y2), unseen_s=before_s, age_s=0.0, steady=False))
+    return planned.tracks + tuple(added)
+
+
+def sane(found: Detections) -> Detections:
+    """The detections, or ValueError when they cannot be true."""
+    arrays = (found.xyxy, found.score, found.foreground)
+    if found.xyxy.shape != (len(found.score), 4) or len(found.score) != len(found.foreground):
+        raise ValueError("detections of unequal lengths")
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise ValueError("detections that are not finite")
+    if len(found) > MAX_FACES:
+        raise ValueError(f"{len(found)} faces in one frame")
+    if (found.xyxy[:, 2:] <= found.xyxy[:, :2]).any():
+        raise ValueError("a box without area")
+    return found

@@ -1,0 +1,66 @@
+"""One file, from its name to the finished copy: opens the edges, runs the filter, reports.
+
+A source and settings in; a covered file and a ``Report`` out. Prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bystander.run.face_filter import FaceFilter, FilterSettings
+from bystander.run.meters import Meters
+from bystander.run.offline import OfflineSettings, run_offline
+from bystander.run.timeline import TracksFile, fingerprint
+from bystander.stages.detector import Detector, DetectorSettings
+from bystander.types import CoveredFrame, Model, Reader, Writer
+
+
+class SourceFile(Reader, Protocol):
+    """A reader that tells after the last frame what was lost."""
+
+    damage: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do with one file. ``open_writer`` is called once the reader stands."""
+
+    source: Path
+    open_reader: Callable[[Path], SourceFile]
+    open_writer: Callable[[SourceFile], Writer]
+    model: Model
+    detector: DetectorSettings
+    filter: FilterSettings
+    tracks: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened. ``damage``: one line for each kind of loss in the source; ``notes``: what changed on purpose."""
+
+    meters: Meters
+    damage: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def cover_file(job: Job, on_frame: Callable[[CoveredFrame, int], None] = lambda _c, _n: None) -> Report:
+    """Run the job. ``on_frame`` gets each covered frame and the estimated number of frames (0: unknown)."""
+    meters = Meters()
+    with ExitStack() as stack:
+        reader = job.open_reader(job.source)
+        stack.callback(reader.close)
+        writer = job.open_writer(reader)
+        stack.callback(writer.abort)
+        record = None
+        if job.tracks:
+            header = {"source": fingerprint(job.source), "model": job.model.id, "width": reader.info.width,
+                      "height": reader.info.height, "imgsz": job.detector.imgsz}  # fmt: skip
+            record = stack.enter_context(TracksFile(job.tracks, header, overwrite=job.overwrite)).add
+        face_filter = FaceFilter(Detector(job.model, job.detector), job.filter, meters, record)
+        run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
+        return Report(meters, tuple(reader.damage), reader.info.notes)

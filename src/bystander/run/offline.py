@@ -1,0 +1,126 @@
+"""A file's frames through the filter, as fast as the machine allows.
+
+Decoding, detection (several frames at once, one thread each), covering and encoding overlap. Every queue is bounded, so
+memory does not grow with length. A fault in any thread ends the run with its own traceback; nothing hangs.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bystander.run.face_filter import FaceFilter
+from bystander.types import CoveredFrame, Detections, Frame, Reader, Writer
+
+T = TypeVar("T")
+END = object()
+ENCODE_AHEAD = 8  # covered frames waiting for the encoder
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineSettings:
+    detect_workers: int = 2  # frames detected side by side
+    ahead: int = 4  # frames decoded and detected ahead of the encoder, per worker
+
+
+def ahead_of(source: Iterable[T], size: int) -> Generator[T, None, None]:
+    """Run ``source`` in a thread of its own, at most ``size`` items ahead. Its exception is raised here."""
+    slots: queue.Queue[object] = queue.Queue(size)
+    stop = threading.Event()
+    fault: list[BaseException] = []
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                slots.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in source:
+                if not put(item):
+                    return
+        except BaseException as e:
+            fault.append(e)
+        finally:
+            if isinstance(source, Generator):
+                source.close()
+            put(END)
+
+    thread = threading.Thread(target=work, name="bystander-ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := slots.get()) is not END:
+            yield item  # type: ignore[misc]
+        if fault:
+            raise fault[0]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def detected(
+    frames: Iterable[Frame], face_filter: FaceFilter, s: OfflineSettings
+) -> Iterator[tuple[Frame, Detections | None]]:
+    """Each frame with its detections, in order; several are detected at once."""
+    with ThreadPoolExecutor(s.detect_workers, "bystander-detect") as pool:
+        pending: deque[tuple[Frame, Future[Detections | None]]] = deque()
+        for frame in frames:
+            pending.append((frame, pool.submit(face_filter.detect, frame)))
+            if len(pending) >= s.detect_workers * s.ahead:
+                first, result = pending.popleft()
+                yield first, result.result()
+        for first, result in pending:
+            yield first, result.result()
+
+
+def covered_frames(reader: Reader, face_filter: FaceFilter, s: OfflineSettings) -> Generator[CoveredFrame, None, None]:
+    """All frames of the source, covered, in order."""
+    expected = 0
+    with closing(ahead_of(reader, s.detect_workers * s.ahead)) as frames:
+        for frame, found in detected(frames, face_filter, s):
+            for covered in face_filter.push(frame, found):
+                expected = in_order(covered, expected)
+                yield covered
+    for covered in face_filter.flush():
+        expected = in_order(covered, expected)
+        yield covered
+
+
+def in_order(covered: CoveredFrame, expected: int) -> int:
+    """The next frame's index. AssertionError when a frame was lost or doubled on its way through the filter."""
+    if covered.frame.index != expected:
+        raise AssertionError(f"frame {covered.frame.index} leaves the filter where {expected} was due")
+    return expected + 1
+
+
+def run_offline(
+    reader: Reader,
+    writer: Writer,
+    face_filter: FaceFilter,
+    settings: OfflineSettings | None = None,
+    on_frame: Callable[[CoveredFrame], None] = lambda _: None,
+) -> None:
+    """Cover the whole file: every frame written once, then ``writer.finish()``. On any fault ``writer.abort()``."""
+    s = settings or OfflineSettings()
+    try:
+        with closing(ahead_of(covered_frames(reader, face_filter, s), ENCODE_AHEAD)) as frames:
+            for covered in frames:
+                with face_filter.meters.stage("encode"):
+                    on_frame(covered)
+                    writer.write(covered)
+        writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
+    finally:
+        reader.close()

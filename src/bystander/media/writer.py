@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ import av
 import numpy as np
 
 from bystander.errors import OutputError, SettingsError
-from bystander.media.reader import FileReader, open_container, plane_view, reason
+from bystander.media.reader import PLANAR, FileReader, colour_tags, open_container, plane_view, reason
 from bystander.types import CoveredFrame, Frame
 
 X264 = ("libx264", {"preset": "veryfast"})
 VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "b:v": "0"})
 CONTAINERS = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
-# tells nothing about the place or the people; location keys are not among them
+STAMP_TOLERANCE_S = Fraction(2, 1000)  # Matroska stores whole milliseconds
+TRACK_KEYS = ("language", "title", "handler_name")  # what a track is, e.g. "Commentary"
+# what --keep-metadata keeps: nothing that tells a place, no comments in which one may be written
 SAFE_KEYS = ("title", "artist", "album", "copyright", "date", "creation_time", "genre", "language")
 
 
@@ -50,17 +53,19 @@ class FileWriter:
         self.source, self.path, self.settings = source, path, settings
         self.part = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
         self.frames = 0
+        self.span: list[Fraction] = []  # times of the first and the last frame, s
+        self.notes = tuple(notes(source, path))
         self.copied: dict[int, int] = {}  # output stream index -> packets
         self.container: Any = None
         self.sidecar = open_container(source.path)  # a second look at the source, for what is copied
         try:
-            self.container = av.open(str(self.part), "w")
+            self.container = av.open(f"file:{self.part}", "w")
             self._add_streams()
             self.container.start_encoding()
         except BaseException as e:
             self.abort()
             if isinstance(e, av.FFmpegError | OSError | ValueError):
-                raise self._fault(e) from e
+                raise self._unfit() or self._fault(e) from e
             raise
 
     def _add_streams(self) -> None:
@@ -69,36 +74,33 @@ class FileWriter:
         crf = self.settings.crf + (12 if codec == VP9[0] else 0)
         rate = source.stream.average_rate or source.stream.guessed_rate or 25
         self.video = self.container.add_stream(codec, rate=rate, options={**options, "crf": str(crf)})
-        w, h = source.info.width, source.info.height
-        self.video.width, self.video.height = w + w % 2, h + h % 2  # 4:2:0 codecs know only even sizes
-        first = source.first
+        self.video.width, self.video.height = stored_size(source, self.path)
+        self.video.pix_fmt = PLANAR
         context = self.video.codec_context
-        self.video.pix_fmt = "yuvj420p" if first.format.name == "yuvj420p" else "yuv420p"
         context.time_base = source.time_base
         context.thread_type = "FRAME"
-        for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
-            setattr(context, tag, getattr(first, tag))
+        for tag, value in colour_tags(source.first).items():
+            setattr(context, tag, value)
         if source.stream.sample_aspect_ratio:
             context.sample_aspect_ratio = source.stream.sample_aspect_ratio
-        if first.rotation:
-            self.video.set_display_rotation(first.rotation)
+        if source.matrix:
+            self.video.set_display_matrix(source.matrix)
+        self.video.metadata.update(kept(source.stream.metadata, TRACK_KEYS))
         self.streams: dict[int, Any] = {}  # source stream index -> output stream
         for s in (*self.sidecar.streams.audio, *self.sidecar.streams.subtitles):
             out = self.container.add_stream_from_template(s)
             out.metadata.clear()
-            out.metadata.update({k: v for k, v in s.metadata.items() if k == "language"})
+            out.metadata.update(kept(s.metadata, TRACK_KEYS))
             out.disposition = s.disposition
             self.streams[s.index] = out
             self.copied[out.index] = 0
         self.packets = self._copied_packets()
         self.waiting: Any = None
-        chapters = [{**c, "metadata": {k: v for k, v in c["metadata"].items() if k == "title"}}
-                    for c in self.sidecar.chapters()]  # fmt: skip
+        chapters = [{**c, "metadata": kept(c["metadata"], ("title",))} for c in self.sidecar.chapters()]
         if chapters:
             self.container.set_chapters(chapters)
         if self.settings.keep_metadata:
-            meta = self.sidecar.metadata
-            self.container.metadata.update({k: v for k, v in meta.items() if k.lower() in SAFE_KEYS})
+            self.container.metadata.update(kept(self.sidecar.metadata, SAFE_KEYS))
 
     def _copied_packets(self) -> Iterator[Any]:
         """Packets of sound and subtitles in file order; reading stops where the source is damaged."""
@@ -107,7 +109,7 @@ class FileWriter:
         wanted = [self.sidecar.streams[i] for i in self.streams]
         try:
             for packet in self.sidecar.demux(wanted):
-                if packet.dts is not None or packet.pts is not None:
+                if packet.size > 0 or packet.dts is not None:  # else it only marks the end
                     yield packet
         except (av.FFmpegError, OSError):
             return  # the reader has met the same damage and tells it
@@ -117,7 +119,8 @@ class FileWriter:
         if not isinstance(covered, CoveredFrame):
             raise TypeError(f"only covered frames may be written, not {type(covered).__name__}")
         frame = covered.frame
-        picture = even(frame) if frame.width % 2 or frame.height % 2 else frame.native
+        size = (self.video.width, self.video.height)
+        picture = frame.native if (frame.width, frame.height) == size else padded(frame, *size)
         picture.pts, picture.time_base = frame.pts, frame.time_base
         picture.pict_type = 0  # let the encoder choose key frames
         try:
@@ -126,6 +129,7 @@ class FileWriter:
         except (av.FFmpegError, OSError) as e:
             raise self._fault(e) from e
         self.frames += 1
+        self.span = [*self.span[:1], frame.pts * frame.time_base]
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
@@ -139,7 +143,7 @@ class FileWriter:
             if packet is None:
                 return
             stamp = packet.dts if packet.dts is not None else packet.pts
-            if float(stamp * packet.time_base) > time_s:
+            if stamp is not None and float(stamp * packet.time_base) > time_s:
                 return
             packet.stream = self.streams[packet.stream.index]
             self.copied[packet.stream.index] += 1
@@ -152,7 +156,9 @@ class FileWriter:
             self._mux(self.video.encode(None))
             self._copy_until(float("inf"))
             self.container.close()
-            verify(self.part, self.frames, self.copied)
+            verify(self.part, self.frames, self.copied, self.span)
+            if self.path.exists() and not self.settings.overwrite:
+                raise OutputError(f"{self.path}: came into being meanwhile; give --overwrite to replace it")
             with self.part.open("rb+") as f:
                 os.fsync(f.fileno())
             self.part.replace(self.path)
@@ -175,51 +181,83 @@ class FileWriter:
                 self.container = None  # a full disk lets even the trailer fail; the file goes anyway
         self.part.unlink(missing_ok=True)
 
+    def _unfit(self) -> OutputError | None:
+        """Tells which sound or subtitle codec the kind of file cannot hold."""
+        if self.container is None:
+            return None
+        names = {s.name for s in (*self.sidecar.streams.audio, *self.sidecar.streams.subtitles)}
+        unfit = sorted(str(n) for n in names - self.container.supported_codecs)
+        kind, other = self.path.suffix.lower(), ".mp4" if self.path.suffix.lower() == ".mkv" else ".mkv"
+        return OutputError(f"{self.path}: {kind} cannot hold {', '.join(unfit)}; choose {other}") if unfit else None
+
     def _fault(self, e: BaseException) -> OutputError:
         if isinstance(e, OSError) and e.errno == errno.ENOSPC:
             return OutputError(f"{self.path}: the disk is full; nothing was written")
         if isinstance(e, PermissionError):
             return OutputError(f"{self.path}: no permission to write there")
-        hint = "" if self.path.suffix.lower() == ".mkv" else "; if a sound or subtitle codec does not fit, choose .mkv"
-        return OutputError(f"{self.path}: cannot be written ({reason(e)}){hint}")
+        return OutputError(f"{self.path}: cannot be written ({reason(e)})")
 
 
 def check_target(source: Path, path: Path, overwrite: bool) -> None:
     """OutputError when writing ``path`` would fail or lose something."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises where a folder above may not be read
         raise OutputError(f"{path.parent}: no such folder; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path.parent}: the folder is not writable; choose another one")
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder")
+        raise OutputError(f"{path}: is a folder; give a file name")
     if path.exists():
-        if path.samefile(source):
+        if source.exists() and path.samefile(source):
             raise OutputError(f"{path}: is the source itself; give the output another name")
         if not overwrite:
             raise OutputError(f"{path}: exists; give --overwrite to replace it")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent}: the folder is not writable")
 
 
-def even(frame: Frame) -> av.VideoFrame:
-    """A copy with its last column or row repeated, because 4:2:0 codecs know only even sizes."""
-    w, h = frame.width + frame.width % 2, frame.height + frame.height % 2
-    out = av.VideoFrame(w, h, "yuv420p")
+def kept(metadata: dict[str, str], keys: tuple[str, ...]) -> dict[str, str]:
+    """The entries with these keys, upper or lower case."""
+    return {k: v for k, v in metadata.items() if k.lower() in keys}
+
+
+def stored_size(source: FileReader, path: Path) -> tuple[int, int]:
+    """Width and height of the output, px: the source's own, rounded up to even for H.264's 4:2:0."""
+    w, h = source.info.width, source.info.height
+    return (w, h) if CONTAINERS[path.suffix.lower()] is VP9 else (w + w % 2, h + h % 2)
+
+
+def notes(source: FileReader, path: Path) -> Iterator[str]:
+    """One line for each thing that the output cannot keep."""
+    size, w, h = stored_size(source, path), source.info.width, source.info.height
+    if size != (w, h):
+        yield f"H.264 knows only even sizes: {w}x{h} becomes {size[0]}x{size[1]}, the last column or row repeated"
+
+
+def padded(frame: Frame, width: int, height: int) -> av.VideoFrame:
+    """A copy of that size, its last column and row repeated."""
+    out = av.VideoFrame(width, height, PLANAR)
     for plane, values in zip(out.planes, (frame.y, frame.u, frame.v), strict=True):
         view = plane_view(plane)
         view[...] = np.pad(values, [(0, view.shape[0] - values.shape[0]), (0, view.shape[1] - values.shape[1])], "edge")
     return out
 
 
-def verify(path: Path, frames: int, copied: dict[int, int]) -> None:
-    """Count the packets of the finished file. OutputError when they are not the ones that were written."""
+def verify(path: Path, frames: int, copied: dict[int, int], span: list[Fraction]) -> None:
+    """Read the finished file's packets. OutputError when their number or times are not those that were written."""
     seen = dict.fromkeys(copied, 0)
+    stamps: list[Fraction] = []
     pictures = 0
-    with av.open(str(path)) as container:
+    with av.open(f"file:{path}") as container:
         for packet in container.demux():
             if packet.size == 0:
                 continue
-            if packet.stream.type == "video":
+            if packet.stream.type == "video" and packet.pts is not None:
                 pictures += 1
+                at = packet.pts * packet.time_base
+                stamps = [min(at, *stamps), max(at, *stamps)] if stamps else [at, at]
             elif packet.stream.index in seen:
                 seen[packet.stream.index] += 1
-    if pictures != frames or seen != copied:
+    if pictures != frames or not frames:
         raise OutputError(f"{path.name}: verification failed ({pictures} of {frames} frames); nothing was written")
+    if seen != copied:
+        raise OutputError(f"{path.name}: verification failed (sound or subtitles incomplete); nothing was written")
+    if abs((stamps[-1] - stamps[0]) - (span[-1] - span[0])) > STAMP_TOLERANCE_S:
+        raise OutputError(f"{path.name}: verification failed (the length changed); nothing was written")

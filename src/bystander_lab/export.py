@@ -1,7 +1,7 @@
 """Checkpoint -> ONNX with dynamic height and width, proven equal to the torch model.
 
 The file's input ``images`` is (b, 3, h, w) float32 RGB 0-1, its output ``predictions`` (b, n, 5 + classes), decoded;
-its metadata carries what the runtime must know: names and stride.
+its metadata carries what the runtime must know (names, stride) and what a reader may ask (imgsz, anchors in px).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +22,16 @@ from bystander.models.onnx import OnnxModel
 from bystander_lab.model import STRIDES, Conv, YOLOv5, load_checkpoint
 from bystander_lab.widerface import DataError
 
-PARITY_SIZES = ((256, 256), (192, 320), (384, 640))  # (h, w)
+PARITY_SHAPES = ((1, 256, 256), (2, 192, 320), (1, 384, 640), (1, 640, 352))  # (b, h, w); none is the traced one
 TOLERANCE_PX = 0.05  # boxes; scores 1e-4
+
+
+def open_checkpoint(path: Path) -> tuple[YOLOv5, dict[str, Any]]:
+    """``model.load_checkpoint`` with DataError for a file that is not a training checkpoint. OSError when missing."""
+    try:
+        return load_checkpoint(path)
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, RuntimeError) as e:
+        raise DataError(f"{path}: not a checkpoint that bystander-lab train wrote ({type(e).__name__})") from e
 
 
 def fuse(model: YOLOv5) -> YOLOv5:
@@ -36,37 +46,56 @@ def fuse(model: YOLOv5) -> YOLOv5:
 def export(checkpoint: Path, out: Path) -> float:
     """Write ``out`` and its line in ``SHA256SUMS`` beside it; returns the largest box difference to torch in px.
 
-    DataError when the exported model does not agree with the checkpoint.
+    DataError when the checkpoint does not open or the exported model does not agree with it; ``out`` is then as before.
     """
+    model, state = open_checkpoint(checkpoint)
+    if not out.parent.is_dir():
+        raise DataError(f"{out.parent}: no such folder; make it first")
+    part = out.with_suffix(".partial")
+    try:
+        write_onnx(model, part, {
+            "names": json.dumps(model.names), "stride": str(STRIDES[-1]), "imgsz": str(state.get("imgsz", "")),
+            "anchors": json.dumps(anchors_px(model)),
+        })  # fmt: skip
+        worst = parity(model, part)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    write_sum(out)
+    return worst
+
+
+def anchors_px(model: YOLOv5) -> list[list[list[float]]]:
+    """(levels, anchors, 2) widths and heights in input px."""
+    strides = torch.tensor(STRIDES).view(-1, 1, 1)
+    return [[[round(side, 2) for side in pair] for pair in level] for level in (model.model[-1].anchors * strides).tolist()]
+
+
+def write_onnx(model: YOLOv5, path: Path, metadata: dict[str, str]) -> None:
+    """The fused model with dynamic batch, height and width; checked by ONNX's own checker."""
     import onnx
 
-    model, _ = load_checkpoint(checkpoint)
-    part = out.with_suffix(".partial")
     dynamic = {"images": {0: "batch", 2: "height", 3: "width"}, "predictions": {0: "batch", 1: "rows"}}
     with warnings.catch_warnings():
         # torch's newer exporter needs onnxscript, a dependency that this graph of plain operators does not justify
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            fuse(model), (torch.zeros(1, 3, 320, 640),), str(part), input_names=["images"],
+            fuse(model), (torch.zeros(1, 3, 320, 640),), str(path), input_names=["images"],
             output_names=["predictions"], dynamic_axes=dynamic, opset_version=17, dynamo=False,
         )  # fmt: skip
-    graph = onnx.load(str(part))
-    for key, value in {"names": json.dumps(model.names), "stride": str(STRIDES[-1])}.items():
+    graph = onnx.load(str(path))
+    for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(graph)
-    onnx.save(graph, str(part))
-    worst = parity(model, part)
-    part.replace(out)
-    write_sums(out.parent)
-    return worst
+    onnx.save(graph, str(path))
 
 
 def parity(model: YOLOv5, path: Path) -> float:
     """Largest difference in px between torch and ONNX Runtime over several sizes. DataError when it is too large."""
     exported = OnnxModel(path, path.read_bytes())
     worst = 0.0
-    for h, w in PARITY_SIZES:
-        images = torch.rand(1, 3, h, w, generator=torch.Generator().manual_seed(h))
+    for b, h, w in PARITY_SHAPES:
+        images = torch.rand(b, 3, h, w, generator=torch.Generator().manual_seed(h))
         with torch.no_grad():
             want = model(images).numpy()
         got = exported(images.numpy())
@@ -77,6 +106,10 @@ def parity(model: YOLOv5, path: Path) -> float:
     return worst
 
 
-def write_sums(folder: Path) -> None:
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in sorted(folder.glob("*.onnx"))]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="ascii")
+def write_sum(path: Path) -> None:
+    """Note the file's SHA-256 in ``SHA256SUMS`` beside it; the lines of other files stay as they are."""
+    sums = path.parent / "SHA256SUMS"
+    old = sums.read_text(encoding="ascii").splitlines() if sums.exists() else []
+    lines = [line for line in old if not line.endswith(f"  {path.name}")]
+    lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
+    sums.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")

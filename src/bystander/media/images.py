@@ -17,6 +17,11 @@ from bystander.errors import InputError, OutputError
 from bystander.types import CoveredFrame, Frame
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+QUALITY = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
+}
 
 
 def read_image(path: Path) -> Frame:
@@ -49,16 +54,18 @@ def write_image(covered: CoveredFrame, path: Path) -> None:
     planar[:h] = np.pad(f.y, [(0, h - f.height), (0, w - f.width)], "edge")
     planar[h:] = np.concatenate([f.u.ravel(), f.v.ravel()]).reshape(h // 2, w)
     bgr = cv2.cvtColor(planar, cv2.COLOR_YUV2BGR_I420)[: f.height, : f.width]
-    ok, data = cv2.imencode(path.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    if not ok:
-        raise OutputError(f"{path}: cannot be encoded")
+    options = QUALITY.get(path.suffix.lower(), [])
     part = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
+        _, data = cv2.imencode(path.suffix.lower(), bgr, options)
         part.write_bytes(data.tobytes())
         part.replace(path)
+    except cv2.error as e:
+        raise OutputError(f"{path}: cannot be encoded as {path.suffix}; choose {', '.join(IMAGE_SUFFIXES)}") from e
     except OSError as e:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def cover_image(source: Path, out: Path, cover: Callable[[Frame], list[CoveredFrame]]) -> None:

@@ -223,10 +223,10 @@ def stated_end_s(stream: Any) -> float:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
     """The file's 3x3 display matrix, row by row, in FFmpeg's fixed-point numbers; empty where it has none."""
+    data: Any
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
-            buffer: Any = data
-            return tuple(int(v) for v in np.frombuffer(buffer, np.int32)[:9])
+            return tuple(int(v) for v in np.frombuffer(data, np.int32)[:9])
     return ()
 
 

@@ -65,7 +65,7 @@ class FileWriter:
         except BaseException as e:
             self.abort()
             if isinstance(e, av.FFmpegError | OSError | ValueError):
-                raise self._unfit() or self._fault(e) from e
+                raise self._fault(e) from e
             raise
 
     def _add_streams(self) -> None:
@@ -88,7 +88,7 @@ class FileWriter:
         self.video.metadata.update(kept(source.stream.metadata, TRACK_KEYS))
         self.streams: dict[int, Any] = {}  # source stream index -> output stream
         for s in (*self.sidecar.streams.audio, *self.sidecar.streams.subtitles):
-            out = self.container.add_stream_from_template(s)
+            out = self._copy_of(s)
             out.metadata.clear()
             out.metadata.update(kept(s.metadata, TRACK_KEYS))
             out.disposition = s.disposition
@@ -101,6 +101,14 @@ class FileWriter:
             self.container.set_chapters(chapters)
         if self.settings.keep_metadata:
             self.container.metadata.update(kept(self.sidecar.metadata, SAFE_KEYS))
+
+    def _copy_of(self, stream: Any) -> Any:
+        try:
+            return self.container.add_stream_from_template(stream)
+        except ValueError as e:
+            kind = self.path.suffix.lower()
+            hint = ".mp4 or .mov" if kind == ".mkv" else ".mkv"
+            raise OutputError(f"{self.path}: {kind} cannot hold {stream.name} {stream.type}; choose {hint}") from e
 
     def _copied_packets(self) -> Iterator[Any]:
         """Packets of sound and subtitles in file order; reading stops where the source is damaged."""
@@ -181,21 +189,13 @@ class FileWriter:
                 self.container = None  # a full disk lets even the trailer fail; the file goes anyway
         self.part.unlink(missing_ok=True)
 
-    def _unfit(self) -> OutputError | None:
-        """Tells which sound or subtitle codec the kind of file cannot hold."""
-        if self.container is None:
-            return None
-        names = {s.name for s in (*self.sidecar.streams.audio, *self.sidecar.streams.subtitles)}
-        unfit = sorted(str(n) for n in names - self.container.supported_codecs)
-        kind, other = self.path.suffix.lower(), ".mp4" if self.path.suffix.lower() == ".mkv" else ".mkv"
-        return OutputError(f"{self.path}: {kind} cannot hold {', '.join(unfit)}; choose {other}") if unfit else None
-
     def _fault(self, e: BaseException) -> OutputError:
         if isinstance(e, OSError) and e.errno == errno.ENOSPC:
             return OutputError(f"{self.path}: the disk is full; nothing was written")
         if isinstance(e, PermissionError):
             return OutputError(f"{self.path}: no permission to write there")
-        return OutputError(f"{self.path}: cannot be written ({reason(e)})")
+        hint = "; choose .mkv, which holds nearly every sound and subtitle" if self.copied and not self.frames else ""
+        return OutputError(f"{self.path}: cannot be written ({reason(e)}){hint}")
 
 
 def check_target(source: Path, path: Path, overwrite: bool) -> None:

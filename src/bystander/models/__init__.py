@@ -21,4 +21,8 @@ def open_model(name: str | Path = "n", threads: int = 1) -> Model:
     path = Path(name)
     if not path.is_file():
         raise ModelError(f"{name}: no such model; choose {', '.join(SHIPPED)} or the path of an ONNX file")
-    return OnnxModel(path, path.read_bytes(), threads)
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"{name}: cannot be read ({e.strerror}); check its permissions") from e
+    return OnnxModel(path, data, threads)

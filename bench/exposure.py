@@ -23,14 +23,14 @@ import numpy as np
 GRID = 4
 MIN_HEIGHT = 14  # px
 CENTRAL = 0.8
-STRUCTURE = 2.0  # least standard deviation of a cell's high-pass luma that counts as fine structure, of 255
+STRUCTURE = 1.5  # least standard deviation of a cell's high-pass luma that counts as fine structure, of 255
 ALIKE = 0.5  # correlation of high-pass luma above which a cell's structure survived
 
 
 def high_pass(luma):
-    """(h, w) uint8 -> float32 luma without what is coarser than about 4 px."""
+    """(h, w) uint8 -> float32 luma without what is coarser than about 2 px: blocks of a mosaic do not count."""
     y = luma.astype(np.float32)
-    return y - cv2.GaussianBlur(y, (0, 0), 2.0)
+    return y - cv2.GaussianBlur(y, (0, 0), 1.0)
 
 
 def exposed(original, covered, box):

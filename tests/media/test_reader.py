@@ -1,5 +1,7 @@
 """What every reader must hold, on clips of all kinds."""
 
+import shutil
+import subprocess
 from fractions import Fraction
 
 import av
@@ -125,6 +127,28 @@ def test_cut_off_file(tmp_path):
     reader = open_reader(cut)
     assert 10 < len(list(reader)) < 75
     assert "cut off" in reader.damage[0]
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs the ffmpeg program to move the index to the front")
+def test_cut_off_mp4(tmp_path):
+    """An MP4 with its index in front, cut in the middle, tells how many frames are missing."""
+    clip, front = make_clip(tmp_path / "w.mp4", pts=tuple(range(75))), tmp_path / "front.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, "-c", "copy", "-movflags", "faststart", front], check=True)
+    data = front.read_bytes()
+    front.write_bytes(data[: len(data) * 2 // 3])
+    reader = open_reader(front)
+    assert 10 < len(list(reader)) < 75
+    assert "of 75 frames are missing" in " ".join(reader.damage)
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs the ffmpeg program to trim without encoding")
+def test_trimmed_file_is_not_damaged(tmp_path):
+    """A file trimmed by an edit list is whole: what the edit hides is not missing."""
+    clip, trimmed = make_clip(tmp_path / "w.mp4", pts=tuple(range(75))), tmp_path / "t.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-ss", "0.5", "-i", clip, "-t", "1", "-c", "copy", trimmed], check=True)
+    reader = open_reader(trimmed)
+    assert len(list(reader)) in range(20, 40)
+    assert reader.damage == []
 
 
 def test_corrupt_packets(tmp_path):

@@ -67,6 +67,34 @@ def test_sound_is_bit_exact(tmp_path, name):
     assert len(packets(source, "audio")) > 30
 
 
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
+def test_sound_before_time_zero_moves_no_picture(tmp_path, name):
+    """Sound's lead-in before time 0 shifts neither picture nor sound."""
+    source = make_clip(tmp_path / "s.mp4", sound=True)
+    copy(source, tmp_path / name)
+    assert times(tmp_path / name) == times(source)
+    starts = [first_sound(p) for p in (source, tmp_path / name)]
+    assert starts[0] < 0
+    assert starts[1] == pytest.approx(starts[0], abs=0.001)
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs the ffmpeg program to trim without encoding")
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
+def test_trimmed_source(tmp_path, name):
+    """What an edit list hides stays hidden or goes; the rest keeps its times."""
+    clip, source = make_clip(tmp_path / "c.mp4", sound=True, pts=tuple(range(75))), tmp_path / "s.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-ss", "0.5", "-i", clip, "-t", "1", "-c", "copy", source], check=True)
+    copy(source, tmp_path / name)
+    assert times(tmp_path / name) == times(source)
+    assert first_sound(source) < -0.4
+    assert name == "o.mp4" or first_sound(tmp_path / name) >= -0.1
+
+
+def first_sound(path):
+    with av.open(str(path)) as c:
+        return min(float(p.pts * p.time_base) for p in c.demux(audio=0) if p.size)
+
+
 def test_sound_is_interleaved(tmp_path):
     """Sound lies beside its pictures in the file, not behind all of them."""
     source = make_clip(tmp_path / "s.mp4", sound=True, pts=tuple(range(100)))
@@ -284,9 +312,9 @@ def test_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writer, "_mux", full)
+    covered = CoveredFrame(next(iter(reader)), (), whole=False)
     with pytest.raises(OutputError, match="the disk is full; nothing was written"):
-        for frame in reader:
-            writer.write(CoveredFrame(frame, (), whole=False))
+        writer.write(covered)
     writer.abort()
     assert litter(tmp_path, "s.mp4") == []
 

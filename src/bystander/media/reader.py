@@ -113,11 +113,15 @@ class FileReader:
             yield packet
 
     def _check_end(self, packets: int, end_s: float) -> None:
-        """A file that was cut off between two packets reads without any error; its header knows better."""
+        """A file that was cut off between two packets reads without any error, but its index or header knows better.
+
+        Asked only where these are exact: MP4's index (as cut by edit lists) and Matroska's length of the track.
+        """
+        indexed = len(self.stream.index_entries) if self.container.format.name.startswith("mov,") else 0
         stated_s = stated_end_s(self.stream)
-        if packets < self.stream.frames:
-            self.damage.append(f"the file is cut off: {self.stream.frames - packets} of {self.stream.frames} frames")
-        elif stated_s and end_s < stated_s - ENDS_EARLY_S:
+        if packets < indexed:
+            self.damage.append(f"the file is cut off: {indexed - packets} of {indexed} frames are missing")
+        elif end_s < stated_s - ENDS_EARLY_S:
             self.damage.append(f"the file is cut off: the picture ends at {end_s:.1f} of {stated_s:.1f} s")
 
     def _frame(self, native: av.VideoFrame, index: int, pts: int, time_s: float) -> Frame:
@@ -210,10 +214,8 @@ def real_video(stream: Any) -> bool:
 
 
 def stated_end_s(stream: Any) -> float:
-    """Where the header says that this stream ends, s; 0 where it says nothing."""
-    if stream.duration:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:02.000000000
+    """Where Matroska's tag says that this stream ends, s; 0 where there is none."""
+    parts = stream.metadata.get("DURATION", "").split(":")  # e.g. 00:00:02.000000000
     try:
         h, m, s = (float(p) for p in parts)
     except ValueError:

@@ -26,6 +26,10 @@ from bystander.types import CoveredFrame, Frame
 X264 = ("libx264", {"preset": "veryfast"})
 VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "b:v": "0"})
 CONTAINERS = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
+# Matroska would move everything, pictures too, by the sound's lead-in before time 0
+MATROSKA = {"avoid_negative_ts": "disabled"}
+MUXER = {".mkv": MATROSKA, ".webm": MATROSKA}
+LEAD_IN_S = 0.1  # a decoder of sound needs the packet or two before its first sample; Matroska has no edit list
 STAMP_TOLERANCE_S = Fraction(2, 1000)  # Matroska stores whole milliseconds
 TRACK_KEYS = ("language", "title", "handler_name")  # what a track is, e.g. "Commentary"
 # what --keep-metadata keeps: nothing that tells a place, no comments in which one may be written
@@ -59,7 +63,7 @@ class FileWriter:
         self.container: Any = None
         self.sidecar = open_container(source.path)  # a second look at the source, for what is copied
         try:
-            self.container = av.open(f"file:{self.part}", "w")
+            self.container = av.open(f"file:{self.part}", "w", options=MUXER.get(path.suffix.lower(), {}))
             self._add_streams()
             self.container.start_encoding()
         except BaseException as e:
@@ -117,8 +121,11 @@ class FileWriter:
         wanted = [self.sidecar.streams[i] for i in self.streams]
         try:
             for packet in self.sidecar.demux(wanted):
-                if packet.size > 0 or packet.dts is not None:  # else it only marks the end
-                    yield packet
+                if packet.size == 0 and packet.dts is None:
+                    continue  # it only marks the end
+                if self.path.suffix.lower() in MUXER and trimmed_away(packet):
+                    continue
+                yield packet
         except (av.FFmpegError, OSError):
             return  # the reader has met the same damage and tells it
 
@@ -211,6 +218,11 @@ def check_target(source: Path, path: Path, overwrite: bool) -> None:
             raise OutputError(f"{path}: is the source itself; give the output another name")
         if not overwrite:
             raise OutputError(f"{path}: exists; give --overwrite to replace it")
+
+
+def trimmed_away(packet: Any) -> bool:
+    """Sound that the source's edit list hides, which would be heard where there are no edit lists."""
+    return bool(packet.is_discard) and packet.pts is not None and packet.pts * packet.time_base < -LEAD_IN_S
 
 
 def kept(metadata: dict[str, str], keys: tuple[str, ...]) -> dict[str, str]:

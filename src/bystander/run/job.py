@@ -19,6 +19,12 @@ from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import CoveredFrame, Model, Reader, Writer
 
 
+class TargetFile(Writer, Protocol):
+    """A writer that tells what it had to change."""
+
+    notes: tuple[str, ...]
+
+
 class SourceFile(Reader, Protocol):
     """A reader that tells after the last frame what was lost."""
 
@@ -31,7 +37,7 @@ class Job:
 
     source: Path
     open_reader: Callable[[Path], SourceFile]
-    open_writer: Callable[[SourceFile], Writer]
+    open_writer: Callable[[SourceFile], TargetFile]
     model: Model
     detector: DetectorSettings
     filter: FilterSettings
@@ -63,4 +69,4 @@ def cover_file(job: Job, on_frame: Callable[[CoveredFrame, int], None] = lambda 
             record = stack.enter_context(TracksFile(job.tracks, header, overwrite=job.overwrite)).add
         face_filter = FaceFilter(Detector(job.model, job.detector), job.filter, meters, record)
         run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
-        return Report(meters, tuple(reader.damage), reader.info.notes)
+        return Report(meters, tuple(reader.damage), (*reader.info.notes, *writer.notes))

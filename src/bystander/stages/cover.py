@@ -18,8 +18,8 @@ from bystander.errors import SettingsError
 from bystander.types import U8, CoveredFrame, Frame, Region
 
 Style = Literal["pixelate", "blur", "solid"]
-CELLS = 8  # at most so many cells across the longer side of a region (the face itself spans about 5)
-MIN_CELL_PX = 6
+CELLS = 6  # at most so many cells across the longer side of a region (the face itself spans about 4)
+MIN_CELL_PX = 8
 LEVELS = 16  # step of the quantised cell means, of 256
 NOISE = 6  # amplitude added to blur, so that it cannot be inverted exactly
 NEUTRAL = 128

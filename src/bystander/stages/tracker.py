@@ -19,7 +19,7 @@ from bystander.types import F32, Detections, Track
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
-    new_score: float = 0.3  # a stronger detection starts a track at once
+    new_score: float = 0.2  # a stronger detection starts a track at once
     coast_s: float = 0.8  # how long an established face that is not found stays covered
     coast_young_s: float = 0.35  # the same for a face seen for less than ``young_s``
     young_s: float = 0.25

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bystander.errors import OutputError
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.meters import Meters
 from bystander.run.offline import run_offline
@@ -72,6 +73,9 @@ BAD = {
     "no area": lambda _: detections([[9, 9, 9, 20]]),
     "inside out": lambda _: detections([[30, 30, 10, 10]]),
     "thousands": lambda _: detections([[1, 1, 9, 9]] * 5000),
+    "outside": lambda _: detections([[5000, 5000, 5100, 5100]]),
+    "left of it": lambda _: detections([[-90, 5, -20, 30]]),
+    "score too high": lambda _: detections([[1, 1, 9, 9]], 7.0),
     "score nan": lambda _: detections([[1, 1, 9, 9]], np.nan),
     "nothing at all": lambda _: None,
     "wrong shape": lambda _: Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.float32), np.zeros(1, np.float32)),
@@ -98,8 +102,22 @@ def test_a_single_failure_covers_a_single_frame():
     assert [i for i, whole in enumerate(writer.whole) if whole] == [12]
 
 
-def test_boxes_outside_the_frame_do_no_harm():
-    """A box wholly outside covers nothing and breaks nothing."""
-    writer, meters = go(lambda _: faces((5000, 5000, 5100, 5100)))
-    assert not meters.whole
-    assert not any(writer.whole)
+def test_a_box_that_reaches_beyond_the_frame_covers_what_is_inside():
+    """A face cut by the frame's edge is covered up to the edge, and the frame is not covered whole."""
+    writer, _ = go(lambda _: faces((40, 20, 100, 90)))
+    for i, (picture, whole) in enumerate(zip(writer.pictures, writer.whole, strict=True)):
+        assert not whole
+        assert not np.array_equal(picture[-8:, -8:], noise_frame(index=i).y[-8:, -8:])
+
+
+def test_tracks_that_cannot_be_saved_end_the_run():
+    """A full disk for the tracks is raised, not taken for a reason to cover the picture."""
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    def prepare(face_filter):
+        face_filter.record = full
+
+    with pytest.raises(OutputError, match="full"):
+        go(lambda _: faces(BOX), prepare)

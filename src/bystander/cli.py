@@ -5,29 +5,54 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bystander import __version__
-from bystander.errors import BystanderError, InputError, Interrupted, SettingsError
+from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
 from bystander.media.images import IMAGE_SUFFIXES, cover_image
 from bystander.media.reader import FileReader, open_reader
 from bystander.media.writer import CONTAINERS, FileWriter, check_target
 from bystander.models import open_model
+from bystander.run.batch import make_folder, plan_batch, run_batch
 from bystander.run.face_filter import FaceFilter
 from bystander.run.job import Job, Report, cover_file
 from bystander.run.meters import Meters
+from bystander.run.preview import Preview
 from bystander.settings import Settings, load_settings
 from bystander.stages.detector import Detector
 from bystander.types import CoveredFrame, Model
 
 DAMAGED = 3  # exit code: finished, but part of the source was lost
+SAME_SUFFIX = frozenset((*CONTAINERS, *IMAGE_SUFFIXES))
+PROGRESS_S = 1.0  # between two progress events
+OnFrame = Callable[[CoveredFrame, int], None]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM. Like Ctrl-C not an ``Exception``, so that no catch-all takes it for the fault of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One ``bystander file`` command, its flags understood."""
+
+    settings: Settings
+    model: Model
+    tracks: Path | None = None
+    preview: Path | None = None
+    json: bool = False
+    quiet: bool = False
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,12 +68,14 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     f.add_argument("--model", help="shipped model (n) or path of an ONNX file")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
+    f.add_argument("--min-score", type=float, help="a face counts from this score on; lower covers more (default 0.2)")
     f.add_argument("--crf", type=int, help="quality of the picture, lower is better (default 20)")
     f.add_argument("--keep-metadata", action="store_const", const=True, help="keep title, artist, date; never places")
     f.add_argument("--overwrite", action="store_const", const=True, help="replace OUT if it exists")
-    f.add_argument("--config", type=Path, help="TOML file with the same keys")
-    f.add_argument("--tracks", type=Path, metavar="OUT.jsonl", help="also save the tracks (docs/tracks.md)")
-    f.add_argument("--json", action="store_true", help="one JSON line on stdout at the end instead of a sentence")
+    f.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; flags win over it")
+    f.add_argument("--tracks", type=Path, metavar="OUT.json", help="also save the tracks (docs/tracks.md)")
+    f.add_argument("--preview", type=Path, metavar="DIR", help="also save some covered pictures as JPEG")
+    f.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
     f.add_argument("--quiet", action="store_true", help="no progress bar")
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
     d.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default demo)")
@@ -61,122 +88,183 @@ def main(argv: list[str] | None = None) -> int:
     a = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        return cmd_demo(a.out) if a.command == "demo" else cmd_file(a)
-    except KeyboardInterrupt:
-        print("bystander: interrupted; nothing was left behind", file=sys.stderr)
-        return 130
+        return run_command(a)
     except BystanderError as e:
+        if getattr(a, "json", False):
+            event("error", message=str(e))
         print(f"bystander: {e}", file=sys.stderr)
         return e.exit_code
 
 
-def on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    error = Interrupted("terminated; nothing was left behind")
-    error.exit_code = 143
-    raise error
+def run_command(a: argparse.Namespace) -> int:
+    """The command itself; a signal becomes ``Interrupted`` once everything was cleaned up."""
+    try:
+        return cmd_demo(a.out) if a.command == "demo" else cmd_file(a)
+    except KeyboardInterrupt as e:
+        by_system = isinstance(e, Terminated)
+        error = Interrupted(f"{'terminated' if by_system else 'interrupted'}; nothing unfinished was left behind")
+        error.exit_code = 143 if by_system else 130
+        raise error from e
+
+
+def on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def event(kind: str, **values: object) -> None:
+    print(json.dumps({"event": kind, **values}), flush=True)
+
+
+def warn(task: Task, message: str, source: Path) -> None:
+    """Something the user should know, on stderr or as an event."""
+    if task.json:
+        event("warning", source=str(source), message=message)
+    else:
+        print(f"bystander: {message}", file=sys.stderr)
 
 
 def cmd_file(a: argparse.Namespace) -> int:
-    flags = {k: getattr(a, k) for k in Settings.__dataclass_fields__}
-    settings = load_settings(a.config, flags)
-    settings.filter()  # a bad value is told before anything is opened
-    if not a.source.exists():
+    settings = load_settings(a.config, {k: getattr(a, k) for k in Settings.__dataclass_fields__})
+    settings.filter(), settings.detector(), settings.writer()  # a bad value is told before anything is opened
+    if not os.path.exists(a.source):  # noqa: PTH110  Path.exists raises where a folder above may not be read
         raise InputError(f"{a.source}: no such file")
-    if a.source.is_dir():
-        return cover_folder(a, settings)
-    suffix = a.source.suffix if a.source.suffix.lower() in {*CONTAINERS, *IMAGE_SUFFIXES} else ".mkv"
+    is_folder, is_image = a.source.is_dir(), a.source.suffix.lower() in IMAGE_SUFFIXES
+    if a.tracks and (is_folder or is_image):
+        raise SettingsError("--tracks: works for one video, not for a folder or a picture")
+    if is_folder:
+        root = a.source.resolve()
+        target = a.out or root.with_name(f"{root.name or 'root'}.covered")
+        return cover_folder(task_of(a, settings), a.source, target)
+    suffix = a.source.suffix if a.source.suffix.lower() in SAME_SUFFIX else ".mkv"
     out = a.out or a.source.with_name(f"{a.source.stem}.covered{suffix}")
     check_target(a.source, out, settings.overwrite)
-    return cover_one(a, a.source, out, settings)
+    if a.tracks:
+        check_target(a.source, a.tracks, settings.overwrite)
+        if a.tracks.resolve() == out.resolve():
+            raise OutputError(f"{a.tracks}: is OUT as well; give the tracks another name")
+    return 0 if cover_one(task_of(a, settings), a.source, out) else DAMAGED
 
 
-def cover_one(a: argparse.Namespace, source: Path, out: Path, settings: Settings) -> int:
-    """Cover a video or a picture; says so in one line."""
-    model = open_model(settings.model)
+def task_of(a: argparse.Namespace, settings: Settings) -> Task:
+    return Task(settings, open_model(settings.model), a.tracks, a.preview, a.json, a.quiet)
+
+
+def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> bool:
+    """Cover a video or a picture and say so in one line. False when part of the source was lost."""
+    check_target(source, out, task.settings.overwrite)
+    if task.json:
+        event("start", source=str(source), out=str(out))
+    preview = Preview()
+    on_frame: OnFrame = preview.add if task.preview else lambda _c, _n: None
     if source.suffix.lower() in IMAGE_SUFFIXES:
-        meters = Meters()
-        face_filter = FaceFilter(Detector(model, settings.detector()), settings.filter(), meters)
-        cover_image(source, out, lambda frame: face_filter.push(frame, face_filter.detect(frame)) + face_filter.flush())
-        report = Report(meters, (), ())
+        report = cover_picture(task, source, out, on_frame)
     else:
-        report = cover_video(a, source, out, settings, model)
-    tell(a, out, report)
-    return DAMAGED if report.damage else 0
+        report = cover_video(task, source, out, on_frame)
+    if task.preview:
+        preview.save(task.preview, stem or source.stem)
+    tell(task, source, out, report)
+    return not report.damage
 
 
-def cover_video(a: argparse.Namespace, source: Path, out: Path, settings: Settings, model: Model) -> Report:
+def cover_picture(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Report:
+    meters = Meters()
+    face_filter = FaceFilter(Detector(task.model, task.settings.detector()), task.settings.filter(), meters)
+
+    def filtered(frame: Any) -> list[CoveredFrame]:
+        ready = face_filter.push(frame, face_filter.detect(frame)) + face_filter.flush()
+        for covered in ready:
+            on_frame(covered, 1)
+        return ready
+
+    cover_image(source, out, filtered)
+    return Report(meters, (), ())
+
+
+def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Report:
     def open_writer(reader: Any) -> FileWriter:
         assert isinstance(reader, FileReader)
-        return FileWriter(reader, out, settings.writer())
+        return FileWriter(reader, out, task.settings.writer())
 
-    job = Job(source, open_reader, open_writer, model, settings.detector(), settings.filter(), a.tracks,
-              settings.overwrite)  # fmt: skip
+    s = task.settings
+    job = Job(source, open_reader, open_writer, task.model, s.detector(), s.filter(), task.tracks, s.overwrite)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=a.quiet or a.json, transient=True) as progress:
-        task = progress.add_task(source.name, total=None, fps=0.0)
+    hidden = task.quiet or task.json
+    with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as progress:
+        bar = progress.add_task(source.name, total=None, fps=0.0)
+        started = told = time.monotonic()
 
-        def on_frame(covered: CoveredFrame, total: int) -> None:
-            n = covered.frame.index + 1
-            elapsed = progress.tasks[0].elapsed or 0
-            progress.update(task, completed=n, total=total or None, fps=n / elapsed if elapsed else 0)
+        def each(covered: CoveredFrame, total: int) -> None:
+            nonlocal told
+            n, now = covered.frame.index + 1, time.monotonic()
+            fps = n / max(now - started, 1e-9)
+            progress.update(bar, completed=n, total=total or None, fps=fps)
+            if task.json and now - told >= PROGRESS_S:
+                told = now
+                event("progress", source=str(source), frames=n, total=total, fps=round(fps, 2))
+            on_frame(covered, total)
 
-        return cover_file(job, on_frame)
+        return cover_file(job, each)
 
 
-def tell(a: argparse.Namespace, out: Path, report: Report) -> None:
-    """The closing line, or one JSON object."""
-    if a.json:
-        print(json.dumps({"out": str(out), **report.meters.summary(), "damage": report.damage, "notes": report.notes}))
+def tell(task: Task, source: Path, out: Path, report: Report) -> None:
+    """The closing line, or the last event of a file."""
+    if task.json:
+        event("done", source=str(source), out=str(out), **report.meters.summary(), damage=report.damage,
+              notes=report.notes)  # fmt: skip
         return
     for line in report.notes:
-        print(f"bystander: note: {line}", file=sys.stderr)
+        warn(task, f"note: {line}", source)
     for line in report.damage:
-        print(f"bystander: warning: part of the source was lost: {line}", file=sys.stderr)
+        warn(task, f"warning: part of the source was lost: {line}", source)
     counts, whole = report.meters.counts, sum(report.meters.whole.values())
     fps = counts["frames"] / max(report.meters.elapsed_s, 1e-9)
     extra = f", {whole} frames covered whole" if whole else ""
-    print(f"{counts['frames']} frames, {counts['faces']} faces of {counts['people']} people covered{extra}, "
+    print(f"{counts['frames']} frames, {counts['faces']} faces covered, up to {counts['people']} people{extra}, "
           f"{fps:.0f} fps: {out}")  # fmt: skip
 
 
-def cover_folder(a: argparse.Namespace, settings: Settings) -> int:
+def cover_folder(task: Task, root: Path, target: Path) -> int:
     """Every video and picture below a folder, names mirrored. What exists already is skipped, so a run can go on."""
-    target = a.out or a.source.with_name(f"{a.source.name}.covered")
-    if a.tracks:
-        raise SettingsError("--tracks: works for one file, not for a folder")
-    known = {*CONTAINERS, *IMAGE_SUFFIXES}
-    inside = target.resolve()
-    files = [p for p in sorted(a.source.rglob("*")) if p.suffix.lower() in known and p.is_file()
-             and inside not in p.resolve().parents]  # fmt: skip
-    if not files:
-        raise InputError(f"{a.source}: no video or picture in it")
-    failed = 0
-    for source in files:
-        out = target / source.relative_to(a.source)
-        if out.exists() and not settings.overwrite:
-            print(f"bystander: {out}: exists, skipped", file=sys.stderr)
-            continue
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            failed += cover_one(a, source, out, settings) != 0
-        except Interrupted:
-            raise
-        except BystanderError as e:  # one bad file must not end the run
-            failed += 1
-            print(f"bystander: {e}", file=sys.stderr)
-    print(f"{len(files)} files, {failed} with faults: {target}")
+    batch = plan_batch(root, target, SAME_SUFFIX, overwrite=task.settings.overwrite)
+    if not batch.todo and not batch.done:
+        raise InputError(f"{root}: no video or picture in it")
+    for out in batch.done:
+        warn(task, f"{out}: exists, skipped", out)
+    if batch.ignored:
+        names = ", ".join(str(p.relative_to(root)) for p in batch.ignored[:3])
+        more = ", ..." if len(batch.ignored) > 3 else ""
+        warn(task, f"{len(batch.ignored)} files are neither video nor picture by name, left out: {names}{more}", root)
+
+    def one(source: Path, out: Path) -> bool:
+        # the whole name, so that the pictures of a/x.mp4 and b/x.mp4 do not replace each other
+        return cover_one(task, source, out, "_".join(source.relative_to(root).parts))
+
+    failed = run_batch(batch, one, lambda source, e: warn(task, str(e), source))
+    if task.json:
+        event("end", files=len(batch.todo), skipped=len(batch.done), failed=[str(p) for p in failed], out=str(target))
+    else:
+        print(f"{len(batch.todo)} files, {len(batch.done)} skipped, {len(failed)} with faults: {target}")
+        for source in failed:
+            print(f"  with faults: {source}")
     return DAMAGED if failed else 0
 
 
 def cmd_demo(folder: Path) -> int:
-    from bystander.demo import make_demo_clip, side_by_side
+    from bystander.demo import count_covered, make_demo_clip, side_by_side
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     original, covered = folder / "original.mp4", folder / "covered.mp4"
     make_demo_clip(original)
-    code = main(["file", str(original), str(covered), "--overwrite"])
-    if code == 0:
-        side_by_side(original, covered, folder / "side_by_side.mp4", folder / "side_by_side.png")
-        print(f"before and after: {folder / 'side_by_side.mp4'} and .png")
-    return code
+    task = Task(Settings(overwrite=True), open_model("n"))
+    hits, faces = 0, 0
+
+    def on_frame(frame: CoveredFrame, _total: int) -> None:
+        nonlocal hits, faces
+        found, true = count_covered(frame)
+        hits, faces = hits + found, faces + true
+
+    tell(task, original, covered, cover_video(task, original, covered, on_frame))
+    side_by_side(original, covered, folder / "side_by_side.mp4", folder / "side_by_side.png")
+    print(f"{hits} of {faces} true face-frames were covered; before and after: {folder / 'side_by_side.mp4'} and .png")
+    return 0

@@ -15,6 +15,7 @@ from bystander.run.face_filter import Click, FilterSettings
 from bystander.stages.cover import CoverSettings
 from bystander.stages.detector import DetectorSettings
 from bystander.stages.policy import PolicySettings
+from bystander.stages.tracker import TrackerSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,12 +35,16 @@ class Settings:
     grow: float = 1.0
     model: str = "n"
     imgsz: int = 640
+    min_score: float = TrackerSettings().new_score  # a face counts from this score on; 0-1
     crf: int = 20
     keep_metadata: bool = False
     overwrite: bool = False
 
     def detector(self) -> DetectorSettings:
-        return DetectorSettings(imgsz=self.imgsz)
+        if not 0 < self.min_score < 1:
+            raise SettingsError(f"min-score {self.min_score}: must lie between 0 and 1")
+        weakest = min(self.min_score, DetectorSettings().min_score)  # weaker than min_score only prolongs a track
+        return DetectorSettings(imgsz=self.imgsz, min_score=weakest)
 
     def writer(self) -> WriterSettings:
         return WriterSettings(self.crf, self.overwrite, self.keep_metadata)
@@ -51,7 +56,8 @@ class Settings:
         rule: Any = "none" if click else self.keep
         shape: Any = self.shape
         style: Any = self.style
-        return FilterSettings(policy=PolicySettings(rule, self.grow, shape), cover=CoverSettings(style), clicks=clicks)
+        tracker = TrackerSettings(new_score=self.min_score)
+        return FilterSettings(tracker, PolicySettings(rule, self.grow, shape), CoverSettings(style), clicks)
 
 
 def load_settings(path: Path | None, flags: dict[str, Any]) -> Settings:

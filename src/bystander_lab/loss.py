@@ -100,7 +100,7 @@ def ignored_cells(ignore: Tensor, shape: tuple[int, ...], stride: int) -> Tensor
     return mask
 
 
-def detection_loss(heads: list[Tensor], targets: Targets, detect: Detect, imgsz: int) -> Losses:
+def detection_loss(heads: list[Tensor], targets: Targets, detect: Detect) -> Losses:
     """Raw heads (b, a, h, w, 5 + classes) and labels -> losses summed over the batch, as published."""
     device = heads[0].device
     box, obj, cls = (torch.zeros((), device=device) for _ in range(3))
@@ -127,5 +127,4 @@ def detection_loss(heads: list[Tensor], targets: Targets, detect: Detect, imgsz:
         bce = F.binary_cross_entropy_with_logits(p[..., 4], want, reduction="none")
         obj = obj + LEVEL_BALANCE[level] * (bce * weight).mean()
     batch = heads[0].shape[0]
-    obj_gain = OBJ_GAIN * (imgsz / 640) ** 2
-    return Losses(box * BOX_GAIN * batch, obj * obj_gain * batch, cls * CLS_GAIN * batch)
+    return Losses(box * BOX_GAIN * batch, obj * OBJ_GAIN * batch, cls * CLS_GAIN * batch)

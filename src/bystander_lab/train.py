@@ -154,7 +154,7 @@ def train(s: TrainSettings) -> Path:
         labels = Targets(targets.boxes.to(device), targets.ignore.to(device))
         with torch.autocast(device.type, half):
             heads = model(x)
-        losses: Losses = detection_loss(heads, labels, model.model[-1], s.data.imgsz)
+        losses: Losses = detection_loss(heads, labels, model.model[-1])
         if not torch.isfinite(losses.total):
             raise FloatingPointError(
                 f"step {step}: the loss is not finite ({losses}); {last} holds the last good state"

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -147,3 +148,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
     torch.save({"ema": Trap(), "size": "n", "names": ["face"]}, tmp_path / "trap.pt")
     assert main(["export", str(tmp_path / "trap.pt"), str(tmp_path / "x.onnx")]) == 2
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("library", ["torch", "onnx"])
+def test_a_missing_library_is_told_with_its_cure(library, monkeypatch, capsys):
+    """Without the lab extra, the command says what is missing and what to install."""
+    monkeypatch.setitem(sys.modules, library, None)
+    assert main(["eval", "--data", "nowhere"]) == 2
+    err = capsys.readouterr().err
+    assert f"{library} is missing" in err
+    assert "bystander[lab]" in err

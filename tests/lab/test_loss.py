@@ -42,7 +42,7 @@ def test_ignore_region_silences_objectness():
 
     def obj(ignore, logit):
         heads = [torch.full_like(h, logit) for h in heads_of_zeros()]
-        return float(detection_loss(heads, Targets(torch.zeros((0, 6)), ignore), detect, 64).obj)
+        return float(detection_loss(heads, Targets(torch.zeros((0, 6)), ignore), detect).obj)
 
     assert obj(region, 6.0) == 0
     assert obj(NONE, 6.0) > 0
@@ -61,14 +61,14 @@ def test_a_positive_inside_an_ignore_region_still_counts():
     detect = yolov5("n").model[-1]
     targets = Targets(torch.tensor([[0, 0, 32.0, 32, 10, 12]]), torch.tensor([[0, 0.0, 0, 64, 64]]))
     heads = heads_of_zeros()
-    detection_loss(heads, targets, detect, 64).obj.backward()
+    detection_loss(heads, targets, detect).obj.backward()
     assert sum(int((h.grad[..., 4] != 0).sum()) for h in heads) > 0
 
 
 def test_loss_has_finite_gradients_for_no_face_at_all():
     """A picture without a face gives a finite loss and gradient."""
     heads = heads_of_zeros()
-    total = detection_loss(heads, Targets(torch.zeros((0, 6)), NONE), yolov5("n").model[-1], 64).total
+    total = detection_loss(heads, Targets(torch.zeros((0, 6)), NONE), yolov5("n").model[-1]).total
     total.backward()
     assert torch.isfinite(total)
     assert all(torch.isfinite(h.grad).all() for h in heads)

@@ -22,7 +22,7 @@ from bystander.types import Choices, CoveredFrame, Detections, Frame, Track
 
 log = logging.getLogger("bystander")
 Detect = Callable[[Frame], Detections]
-Recorder = Callable[[Frame, Sequence[Track], frozenset[int]], None]  # frame, its tracks, ids kept
+Recorder = Callable[[CoveredFrame, Sequence[Track], frozenset[int]], None]  # frame, its tracks, ids kept
 MAX_FACES = 2000  # more in one frame is nonsense
 
 
@@ -30,7 +30,7 @@ MAX_FACES = 2000  # more in one frame is nonsense
 class Click:
     """A person's word: keep whoever is under this point at this time."""
 
-    x: float  # luma px
+    x: float  # px of the upright picture, as a player shows it
     y: float
     time_s: float
 
@@ -42,6 +42,7 @@ class FilterSettings:
     cover: CoverSettings = field(default_factory=CoverSettings)
     clicks: tuple[Click, ...] = ()
     lookback_s: float = 0.4  # a new face is covered in so much of the past, too
+    lookback_frames: int = 60  # and in no more frames, so that memory is bounded at any frame rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class FaceFilter:
         """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
         try:
             with self.meters.stage("detect"):
-                return sane(self.detector(frame))
+                return sane(self.detector(frame), frame.width, frame.height)
         except Exception as e:
             self._failed("detector", e)
             return None
@@ -86,14 +87,20 @@ class FaceFilter:
             tracks = None
         self.held.append(Planned(frame, tracks))
         ready = []
-        while self.held and frame.time_s - self.held[0].frame.time_s >= self.settings.lookback_s:
+        while self.held and self._due(frame.time_s):
             ready.append(self._paint(self.held.popleft()))
         return ready
+
+    def _due(self, now_s: float) -> bool:
+        old = now_s - self.held[0].frame.time_s >= self.settings.lookback_s
+        return old or len(self.held) > self.settings.lookback_frames
 
     def flush(self) -> list[CoveredFrame]:
         """The frames still held, covered."""
         ready = [self._paint(p) for p in self.held]
         self.held.clear()
+        for click in self.clicks:
+            log.warning("the film ends before %.2f s; nobody is kept for that point", click.time_s)
         return ready
 
     def _plan(self, frame: Frame, found: Detections | None) -> tuple[Track, ...] | None:
@@ -101,39 +108,43 @@ class FaceFilter:
             return None
         tracks = self.tracker.update(found, frame.time_s, frame.width, frame.height)
         while self.clicks and self.clicks[0].time_s <= frame.time_s:
-            self._click(self.clicks.pop(0), tracks)
+            self._click(self.clicks.pop(0), frame, tracks)
         fresh = [t for t in tracks if t.id not in self.known]
         self.known.update(t.id for t in fresh)
         if fresh:
             for i, planned in enumerate(self.held):
                 self.held[i] = replace(planned, tracks=reach_back(planned, fresh, frame.time_s))
-        self.meters.count("faces", len(tracks))
         self.meters.counts["people"] = len(self.known)
         return tracks
 
-    def _click(self, click: Click, tracks: Sequence[Track]) -> None:
-        hit = track_at(tracks, click.x, click.y)
+    def _click(self, click: Click, frame: Frame, tracks: Sequence[Track]) -> None:
+        hit = track_at(tracks, *stored_point(click, frame))
         if hit is None:
             log.warning("nobody is at %g,%g at %.2f s; nobody is kept for it", click.x, click.y, click.time_s)
             return
         self.choices = replace(self.choices, keep=self.choices.keep | {hit}, version=self.choices.version + 1)
 
     def _paint(self, planned: Planned) -> CoveredFrame:
-        frame = planned.frame
+        covered, kept = self._covered(planned)
         self.meters.count("frames")
+        self.meters.count("faces", len(covered.regions))
+        if self.record:  # outside the catch-all: a full disk ends the run, it is no reason to cover the picture
+            self.record(covered, planned.tracks or (), kept)
+        return covered
+
+    def _covered(self, planned: Planned) -> tuple[CoveredFrame, frozenset[int]]:
+        """The painted frame and the ids that stayed sharp in it."""
+        frame = planned.frame
         if planned.tracks is None:
-            return cover_whole(frame)
+            return cover_whole(frame), frozenset()
         try:
             with self.meters.stage("cover"):
                 kept = self.policy.kept(planned.tracks, self.choices)
                 regions = self.policy.regions(planned.tracks, kept, frame.width, frame.height)
-                covered = cover(frame, regions, self.settings.cover)
-                if self.record:
-                    self.record(frame, planned.tracks, kept)
-                return covered
+                return cover(frame, regions, self.settings.cover), kept
         except Exception as e:
             self._failed("cover", e)
-            return cover_whole(frame)
+            return cover_whole(frame), frozenset()
 
     def _failed(self, stage: str, e: Exception) -> None:
         kind = f"{stage}: {type(e).__name__}"
@@ -154,8 +165,14 @@ def reach_back(planned: Planned, fresh: Sequence[Track], now_s: float) -> tuple[
     return planned.tracks + tuple(added)
 
 
-def sane(found: Detections) -> Detections:
-    """The detections, or ValueError when they cannot be true."""
+def stored_point(click: Click, frame: Frame) -> tuple[float, float]:
+    """The click in luma px of the stored frame, which may be turned against what a player shows."""
+    x, y, w, h = click.x, click.y, frame.width, frame.height
+    return {90: (y, h - x), 180: (w - x, h - y), 270: (w - y, x)}.get(frame.rotation_deg, (x, y))
+
+
+def sane(found: Detections, width: int, height: int) -> Detections:
+    """The detections, or ValueError when they cannot be true of a frame of ``width`` x ``height`` px."""
     arrays = (found.xyxy, found.score, found.foreground)
     if found.xyxy.shape != (len(found.score), 4) or len(found.score) != len(found.foreground):
         raise ValueError("detections of unequal lengths")
@@ -165,4 +182,8 @@ def sane(found: Detections) -> Detections:
         raise ValueError(f"{len(found)} faces in one frame")
     if (found.xyxy[:, 2:] <= found.xyxy[:, :2]).any():
         raise ValueError("a box without area")
+    if (found.xyxy[:, 2:] <= 0).any() or (found.xyxy[:, :2] >= (width, height)).any():
+        raise ValueError("a box outside the frame")  # a mapping went wrong: the face is somewhere else
+    if any((a < 0).any() or (a > 1).any() for a in (found.score, found.foreground)):
+        raise ValueError("a score out of range")
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -65,7 +65,8 @@ def cover_file(job: Job, on_frame: Callable[[CoveredFrame, int], None] = lambda 
         record = None
         if job.tracks:
             header = {"source": fingerprint(job.source), "model": job.model.id, "width": reader.info.width,
-                      "height": reader.info.height, "imgsz": job.detector.imgsz}  # fmt: skip
+                      "height": reader.info.height,
+                      "settings": {"detector": asdict(job.detector), **asdict(job.filter)}}  # fmt: skip
             record = stack.enter_context(TracksFile(job.tracks, header, overwrite=job.overwrite)).add
         face_filter = FaceFilter(Detector(job.model, job.detector), job.filter, meters, record)
         run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from bystander.errors import OutputError
-from bystander.types import Frame, Track
+from bystander.types import CoveredFrame, Track
 
 FORMAT = "bystander-tracks"
 VERSION = 1
@@ -35,6 +35,8 @@ class TracksFile:
     """A context manager; leaving it without an exception moves the finished file into place."""
 
     def __init__(self, path: Path, header: dict[str, Any], *, overwrite: bool) -> None:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; give a file name for the tracks")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists; give --overwrite to replace it")
         self.path = path
@@ -46,16 +48,21 @@ class TracksFile:
         self._line({"format": FORMAT, "version": VERSION, **header})
 
     def _line(self, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        try:
+            self.file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        except OSError as e:
+            raise OutputError(f"{self.path}: cannot be written ({e.strerror}); nothing was written") from e
 
-    def add(self, frame: Frame, tracks: Sequence[Track], kept: frozenset[int]) -> None:
-        """One frame's tracks, as they were when it left."""
+    def add(self, covered: CoveredFrame, tracks: Sequence[Track], kept: frozenset[int]) -> None:
+        """One frame's tracks, as they were when it left. OutputError when the disk says no."""
+        frame = covered.frame
         rows = [
             {"id": t.id, "xyxy": [round(v, 1) for v in t.xyxy], "score": round(t.score, 3),
              "unseen_s": round(t.unseen_s, 3), "kept": t.id in kept}
             for t in tracks
         ]  # fmt: skip
-        self._line({"frame": frame.index, "pts": frame.pts, "time_s": round(frame.time_s, 6), "tracks": rows})
+        row = {"frame": frame.index, "pts": frame.pts, "time_s": round(frame.time_s, 6), "whole": covered.whole}
+        self._line({**row, "tracks": rows})
 
     def __enter__(self) -> TracksFile:
         return self
@@ -63,8 +70,12 @@ class TracksFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
-        if kind is None:
-            self.part.replace(self.path)
-        else:
+        try:
+            self.file.close()
+            if kind is None:
+                self.part.replace(self.path)
+        except OSError as e:
+            if kind is None:  # otherwise the fault on its way out is the one to tell
+                raise OutputError(f"{self.path}: cannot be written ({e.strerror}); there is no tracks file") from e
+        finally:
             self.part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -38,16 +39,14 @@ def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> F32:
 def nms(xyxy: npt.ArrayLike, score: npt.ArrayLike, threshold: float, limit: int = 1000) -> npt.NDArray[np.intp]:
     """Greedy non-maximum suppression: indices kept, best score first, at most ``limit``.
 
-    A box goes when its IoU with a better kept one exceeds ``threshold``.
+    A box goes when its IoU with a better kept one exceeds ``threshold``. Scores must be above 0.
     """
-    b = np.asarray(xyxy, np.float32).reshape(-1, 4)
-    order = np.argsort(-np.asarray(score, np.float32), kind="stable")
-    kept: list[int] = []
-    while len(order) and len(kept) < limit:
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        order = rest[iou(b[best], b[rest])[0] <= threshold]
-    return np.array(kept, np.intp)
+    b = np.asarray(xyxy, np.float64).reshape(-1, 4)
+    if not len(b):
+        return np.zeros(0, np.intp)
+    xywh = np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(xywh, np.asarray(score, np.float32), 0.0, threshold)  # type: ignore[arg-type]
+    return np.asarray(kept, np.intp).reshape(-1)[:limit]
 
 
 def clip(xyxy: npt.ArrayLike, width: float, height: float) -> F32:

@@ -2,8 +2,9 @@
 
 Runs ``bystander file --keep none`` over the films of ``$BYSTANDER_DATA/clips`` (default ../shared) and compares pixels,
 not our own boxes. A face in a frame is exposed when the fine structure of the original survives in a quarter or more
-of 4x4 cells over the central 80 % of its true box. Faces lower than 14 px, and faces without fine structure in the
-original, are not counted; tracks whose role is "ignore" neither.
+of 4x4 cells over the central 80 % of its true box. Faces with a side under 14 px, and faces without fine structure in
+the original, are not counted; tracks whose role is "ignore" neither. ``--covered DIR`` judges films of the same names
+that another program has covered.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import cv2
 import numpy as np
 
 GRID = 4
-MIN_HEIGHT = 14  # px
+MIN_SIDE = 14  # px
 CENTRAL = 0.8
 STRUCTURE = 1.5  # least standard deviation of a cell's high-pass luma that counts as fine structure, of 255
 ALIKE = 0.5  # correlation of high-pass luma above which a cell's structure survived
@@ -54,22 +55,24 @@ def exposed(original, covered, box):
     return bool(survived >= GRID * GRID / 4)
 
 
-def lumas(path):
+def lumas(path, width, height):
+    """Luma of each frame; scaled where the program that covered the film changed its size."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="gray")
+            yield frame.reformat(width, height, "gray").to_ndarray()
 
 
 def measure(original, covered, truth):
     """Counts for one film: faces, exposed, longest exposed run in frames, people, people exposed; the worst frames."""
     tracks = [t for t in truth["tracks"] if t["role"] != "ignore"]
+    films = [lumas(path, truth["w"], truth["h"]) for path in (original, covered)]
     runs, longest, faces, hits, worst = {}, 0, 0, 0, []
     seen, shown = set(), set()
-    for i, (before, after) in enumerate(zip(lumas(original), lumas(covered), strict=True)):
+    for i, (before, after) in enumerate(zip(*films, strict=True)):
         a, b = high_pass(before), high_pass(after)
         for t in tracks:
             box = t["boxes"].get(str(i))
-            state = exposed(a, b, box) if box and box[3] - box[1] >= MIN_HEIGHT else None
+            state = exposed(a, b, box) if box and min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE else None
             if state is not None:
                 faces += 1
                 seen.add(t["id"])
@@ -81,6 +84,13 @@ def measure(original, covered, truth):
                 worst.append((i, box, after))
     counts = {"faces": faces, "exposed": hits, "longest": longest, "people": len(seen), "people_exposed": len(shown)}
     return counts, worst[:: max(1, len(worst) // 8)]
+
+
+def covered_here(film, folder, extra):
+    out = folder / film.name
+    command = [sys.executable, "-m", "bystander", "file", film, out, "--quiet", "--keep", "none", *extra]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return out
 
 
 def save_worst(folder, name, worst):
@@ -97,6 +107,7 @@ def main():
     p.add_argument("--json", type=Path)
     p.add_argument("--worst", type=Path, help="folder for crops of exposed faces; keep it out of the project")
     p.add_argument("--only", nargs="*", help="names of films")
+    p.add_argument("--covered", type=Path, help="folder of covered films to judge instead of covering them here")
     p.add_argument("extra", nargs="*", help="further arguments for bystander file, after --")
     a = p.parse_args()
     clips = Path(os.environ.get("BYSTANDER_DATA", "../shared")) / "clips"
@@ -105,11 +116,10 @@ def main():
         sys.exit(f"{clips}: no films; set BYSTANDER_DATA")
     rows = {}
     for film in films:
+        truth = json.loads(film.with_suffix(".json").read_text())
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / film.name
-            command = [sys.executable, "-m", "bystander", "file", film, out, "--quiet", "--keep", "none", *a.extra]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            rows[film.stem], worst = measure(film, out, json.loads(film.with_suffix(".json").read_text()))
+            out = a.covered / film.name if a.covered else covered_here(film, Path(folder), a.extra)
+            rows[film.stem], worst = measure(film, out, truth)
         if a.worst:
             save_worst(a.worst, film.stem, worst)
     total = {k: sum(r[k] for r in rows.values()) for k in ("faces", "exposed", "people", "people_exposed")}

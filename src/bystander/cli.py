@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bystander import __version__
+from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
 from bystander.media.images import IMAGE_SUFFIXES, cover_image
 from bystander.media.reader import FileReader, open_reader
 from bystander.media.writer import CONTAINERS, FileWriter, check_target
-from bystander.models import open_model
+from bystander.models import DEVICES, PRECISIONS, open_model
 from bystander.run.batch import make_folder, plan_batch, run_batch
 from bystander.run.face_filter import FaceFilter
 from bystander.run.job import Job, Report, cover_file
@@ -67,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     f.add_argument("--model", help="shipped model (n) or path of an ONNX file")
+    f.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
+    f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
     f.add_argument("--min-score", type=float, help="a face counts from this score on; lower covers more (default 0.2)")
     f.add_argument("--crf", type=int, help="quality of the picture, lower is better (default 20)")
@@ -77,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--preview", type=Path, metavar="DIR", help="also save some covered pictures as JPEG")
     f.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
     f.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_devices(sub)
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
     d.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default demo)")
     return p
@@ -99,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_command(a: argparse.Namespace) -> int:
     """The command itself; a signal becomes ``Interrupted`` once everything was cleaned up."""
     try:
-        return cmd_demo(a.out) if a.command == "demo" else cmd_file(a)
+        return COMMANDS[a.command](a)
     except KeyboardInterrupt as e:
         by_system = isinstance(e, Terminated)
         error = Interrupted(f"{'terminated' if by_system else 'interrupted'}; nothing unfinished was left behind")
@@ -146,7 +150,7 @@ def cmd_file(a: argparse.Namespace) -> int:
 
 
 def task_of(a: argparse.Namespace, settings: Settings) -> Task:
-    return Task(settings, open_model(settings.model), a.tracks, a.preview, a.json, a.quiet)
+    return Task(settings, open_model(settings.model, settings.runtime()), a.tracks, a.preview, a.json, a.quiet)
 
 
 def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> bool:
@@ -250,13 +254,15 @@ def cover_folder(task: Task, root: Path, target: Path) -> int:
     return DAMAGED if failed else 0
 
 
-def cmd_demo(folder: Path) -> int:
+def cmd_demo(a: argparse.Namespace) -> int:
     from bystander.demo import count_covered, make_demo_clip, side_by_side
 
+    folder = a.out
     make_folder(folder)
     original, covered = folder / "original.mp4", folder / "covered.mp4"
     make_demo_clip(original)
-    task = Task(Settings(overwrite=True), open_model("n"))
+    settings = Settings(overwrite=True)
+    task = Task(settings, open_model(settings.model, settings.runtime()))
     hits, faces = 0, 0
 
     def on_frame(frame: CoveredFrame, _total: int) -> None:
@@ -268,3 +274,8 @@ def cmd_demo(folder: Path) -> int:
     side_by_side(original, covered, folder / "side_by_side.mp4", folder / "side_by_side.png")
     print(f"{hits} of {faces} true face-frames were covered; before and after: {folder / 'side_by_side.mp4'} and .png")
     return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "file": cmd_file, "demo": cmd_demo, "devices": cmd_devices, "engine": cmd_engine,
+}  # fmt: skip

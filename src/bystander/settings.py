@@ -11,6 +11,7 @@ from typing import Any
 
 from bystander.errors import SettingsError
 from bystander.media.writer import WriterSettings
+from bystander.models import RuntimeSettings
 from bystander.run.face_filter import Click, FilterSettings
 from bystander.stages.cover import CoverSettings
 from bystander.stages.detector import DetectorSettings
@@ -34,6 +35,8 @@ class Settings:
     shape: str = "ellipse"
     grow: float = 1.0
     model: str = "n"
+    device: str = "auto"
+    precision: str = "auto"
     imgsz: int = 640
     min_score: float = TrackerSettings().new_score  # a face counts from this score on; 0-1
     crf: int = 20
@@ -45,6 +48,9 @@ class Settings:
             raise SettingsError(f"min-score {self.min_score}: must lie between 0 and 1")
         weakest = min(self.min_score, DetectorSettings().min_score)  # weaker than min_score only prolongs a track
         return DetectorSettings(imgsz=self.imgsz, min_score=weakest)
+
+    def runtime(self) -> RuntimeSettings:
+        return RuntimeSettings(self.device, self.precision, self.imgsz)
 
     def writer(self) -> WriterSettings:
         return WriterSettings(self.crf, self.overwrite, self.keep_metadata)

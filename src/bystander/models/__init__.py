@@ -2,27 +2,95 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bystander.errors import ModelError
 from bystander.types import Model
 
+if TYPE_CHECKING:
+    from bystander.models.auto import Measured
+    from bystander.models.runtimes import Runtime
+
+log = logging.getLogger("bystander")
 WEIGHTS = Path(__file__).parent / "weights"
+DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 SHIPPED = {"n": "yolov5n-face.onnx"}
 
 
-def open_model(name: str | Path = "n", threads: int = 1) -> Model:
-    """A shipped model by name, or an ONNX file of one's own by path. ModelError when it is not to be had."""
-    from bystander.models.onnx import OnnxModel, checked
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """An ONNX file, read and, where it was shipped, checked."""
+
+    path: Path
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """Where to compute. "auto" measures what the machine has, once."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    imgsz: int = 640  # px, long side of the pictures to come: what is measured
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width to measure at, px: a wide picture, rounded up to the model's stride."""
+        return -(-self.imgsz * 9 // 16 // 32) * 32, -(-self.imgsz // 32) * 32
+
+
+def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) -> Model:
+    """A shipped model by name, or an ONNX file of one's own by path, in the runtime asked for (plain CPU by default).
+
+    ModelError when the model is not to be had, SettingsError when the runtime is not.
+    """
+    from bystander.models.guarded import GuardedModel
+    from bystander.models.runtimes import PLAIN, open_runtime
+
+    weights = read_weights(name)
+    if settings is None:
+        return open_runtime(weights, PLAIN)
+    runtime = choose(weights, settings)[0]
+    if runtime == PLAIN:
+        return open_runtime(weights, PLAIN)
+    try:
+        fast = open_runtime(weights, runtime)
+    except ModelError as e:
+        log.warning("%s; going on with the plain processor runtime", e)
+        return open_runtime(weights, PLAIN)
+    return GuardedModel(fast, lambda: open_runtime(weights, PLAIN))
+
+
+def choose(weights: Weights, settings: RuntimeSettings, *, anew: bool = False) -> tuple[Runtime, list[Measured]]:
+    """The runtime to use, and what was measured to choose it: nothing where there is no choice.
+
+    SettingsError when the machine lacks what was asked for.
+    """
+    from bystander.models.auto import best_of, measured
+    from bystander.models.runtimes import candidates
+
+    fits = candidates(settings.device, settings.precision)
+    if len(fits) == 1 and not anew:
+        return fits[0], []
+    rows = measured(weights, fits, settings.size, anew=anew)
+    return best_of(rows, fits), rows
+
+
+def read_weights(name: str | Path) -> Weights:
+    """The file's bytes; those of a shipped model are checked against their SHA-256. ModelError when not to be had."""
+    from bystander.models.onnx import checked
 
     if str(name) in SHIPPED:
         path = WEIGHTS / SHIPPED[str(name)]
-        return OnnxModel(path, checked(path), threads)
+        return Weights(path, checked(path))
     path = Path(name)
     if not path.is_file():
         raise ModelError(f"{name}: no such model; choose {', '.join(SHIPPED)} or the path of an ONNX file")
     try:
-        data = path.read_bytes()
+        return Weights(path, path.read_bytes())
     except OSError as e:
         raise ModelError(f"{name}: cannot be read ({e.strerror}); check its permissions") from e
-    return OnnxModel(path, data, threads)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from bystander.errors import ModelError
 from bystander.types import F32
+
+PLAIN = ("CPUExecutionProvider",)
 
 
 def checked(path: Path) -> bytes:
@@ -28,10 +33,31 @@ def checked(path: Path) -> bytes:
     return data
 
 
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the exported file says of itself, the same in every runtime."""
+
+    names: tuple[str, ...]
+    stride: int
+    id: str  # name and start of the file's SHA-256
+
+    @staticmethod
+    def of(path: Path, data: bytes, entries: dict[str, str]) -> Metadata:
+        """From the file's own entries. KeyError or ValueError when they are not there."""
+        names = tuple(str(name) for name in json.loads(entries["names"]))
+        return Metadata(names, int(entries["stride"]), f"{path.stem}-{hashlib.sha256(data).hexdigest()[:12]}")
+
+    def checked(self, rows: Any, batch: int) -> F32:
+        """The predictions, if type and shape are the documented ones. ModelError if not."""
+        if rows.dtype != np.float32 or rows.ndim != 3 or rows.shape[::2] != (batch, 5 + len(self.names)):
+            raise ModelError(f"{self.id}: {rows.dtype} predictions of shape {rows.shape} do not fit {self.names}")
+        return np.asarray(rows, np.float32)
+
+
 class OnnxModel:
     """A session with ``threads`` threads a call; calls from several threads run side by side."""
 
-    def __init__(self, path: Path, data: bytes, threads: int = 1) -> None:
+    def __init__(self, path: Path, data: bytes, threads: int = 1, providers: Sequence[Any] = PLAIN) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -39,32 +65,31 @@ class OnnxModel:
         # threads that spin while they wait would take the processor from decoder and encoder
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            meta = self.session.get_modelmeta().custom_metadata_map
-            self._names = tuple(str(name) for name in json.loads(meta["names"]))
-            self._stride = int(meta["stride"])
+            self.session = ort.InferenceSession(data, options, providers=list(providers))
+            self.meta = Metadata.of(path, data, self.session.get_modelmeta().custom_metadata_map)
         except Exception as e:  # ONNX Runtime raises types of its own, unlisted
             raise ModelError(f"{path.name}: not a YOLOv5 model that bystander-lab exported ({type(e).__name__})") from e
-        self._id = f"{path.stem}-{hashlib.sha256(data).hexdigest()[:12]}"
+        used = self.session.get_providers()[0]
+        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        if used != wanted:  # ONNX Runtime goes on without a provider that does not load, and only logs it
+            raise ModelError(f"{path.name}: {wanted} does not load here; see its driver and libraries")
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self._names
+        return self.meta.names
 
     @property
     def stride(self) -> int:
-        return self._stride
+        return self.meta.stride
 
     @property
     def id(self) -> str:
-        return self._id
+        return self.meta.id
 
     def __call__(self, images: F32) -> F32:
         """See ``types.Model``. ModelError when the call fails or the output has another shape or type."""
         try:
             rows = self.session.run(["predictions"], {"images": images})[0]
         except Exception as e:  # ONNX Runtime raises types of its own, unlisted
-            raise ModelError(f"{self._id}: inference failed on {images.dtype} input of shape {images.shape}") from e
-        if rows.dtype != np.float32 or rows.ndim != 3 or rows.shape[::2] != (len(images), 5 + len(self._names)):
-            raise ModelError(f"{self._id}: {rows.dtype} predictions of shape {rows.shape} do not fit {self._names}")
-        return np.asarray(rows, np.float32)
+            raise ModelError(f"{self.id}: inference failed on {images.dtype} input of shape {images.shape}") from e
+        return self.meta.checked(rows, len(images))

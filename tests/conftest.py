@@ -1,0 +1,16 @@
+import os
+import tempfile
+
+import pytest
+
+# child processes of tests find their caches here, not in the home of whoever runs the tests
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bystander-tests-")
+
+
+@pytest.fixture(autouse=True)
+def plain_runtime(request, monkeypatch):
+    """Tests compute on the plain processor runtime, unless they are about the others."""
+    if "test_runtimes" not in request.node.nodeid:
+        from bystander.models import runtimes
+
+        monkeypatch.setattr(runtimes, "available", lambda: (runtimes.PLAIN,))

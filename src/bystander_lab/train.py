@@ -20,7 +20,7 @@ from torch import nn
 
 from bystander_lab.data import DataSettings, training_batches
 from bystander_lab.loss import Losses, Targets, detection_loss
-from bystander_lab.model import FACE, YOLOv5, yolov5
+from bystander_lab.model import ANCHORS, FACE, YOLOv5, open_checkpoint, yolov5
 from bystander_lab.widerface import DataError
 
 
@@ -182,13 +182,30 @@ def train(s: TrainSettings) -> Path:
 
 
 def start_from(model: YOLOv5, path: Path) -> None:
-    """Transfer: copy every tensor whose name and shape fit; the rest (a head with other classes) stays new."""
-    old = torch.load(path, map_location="cpu", weights_only=True)["ema"]
+    """Transfer: copy every tensor whose name and shape fit; of a head with other classes, boxes and objectness.
+
+    New class outputs start at zero: they learn first, and disturb the layers below only as far as they have learnt.
+    """
+    old = open_checkpoint(path)[1]["ema"]
     own = model.state_dict()
     fits = {k: v for k, v in old.items() if k in own and own[k].shape == v.shape}
     if len(fits) < len(own) // 2:
         raise DataError(f"{path}: only {len(fits)} of {len(own)} tensors fit; it is a checkpoint of another model")
-    model.load_state_dict({**own, **fits})
+    heads = {k: with_outputs(v, own[k]) for k, v in old.items() if k in own and k not in fits and is_head(k)}
+    model.load_state_dict({**own, **fits, **heads})
+
+
+def is_head(key: str) -> bool:
+    """Whether a tensor belongs to the last layer's convolutions."""
+    return key.startswith("model.24.m.")
+
+
+def with_outputs(old: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A head's weight or bias for other classes: x, y, w, h and objectness of each anchor taken over, classes zero."""
+    a = old.reshape(ANCHORS, -1, *old.shape[1:])  # (anchors, 5 + classes, ...)
+    b = torch.zeros_like(like).reshape(ANCHORS, -1, *like.shape[1:])
+    b[:, :5] = a[:, :5]
+    return b.reshape(like.shape)
 
 
 def log(s: TrainSettings, step: int, elapsed: float, mean: torch.Tensor, lr: float, steps_per_s: float) -> None:

@@ -127,9 +127,14 @@ def warn(task: Task, message: str, source: Path) -> None:
         print(f"bystander: {message}", file=sys.stderr)
 
 
-def cmd_file(a: argparse.Namespace) -> int:
+def flags_of(a: argparse.Namespace) -> dict[str, Any]:
+    """The flags that are settings; None where not given, what may be given several times in one string."""
     flags = {k: getattr(a, k) for k in Settings.__dataclass_fields__}
-    settings = load_settings(a.config, {k: " ".join(v) if isinstance(v, list) else v for k, v in flags.items()})
+    return {k: " ".join(v) if isinstance(v, list) else v for k, v in flags.items()}
+
+
+def cmd_file(a: argparse.Namespace) -> int:
+    settings = load_settings(a.config, flags_of(a))
     settings.filter(), settings.detector(), settings.writer()  # a bad value is told before anything is opened
     if not os.path.exists(a.source):  # noqa: PTH110  Path.exists raises where a folder above may not be read
         raise InputError(f"{a.source}: no such file")

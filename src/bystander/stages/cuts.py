@@ -13,8 +13,10 @@ from bystander.types import F32, Frame
 
 GRID = (32, 18)  # cells, width and height
 STEP = 4  # every fourth pixel each way is enough for cell means
-DIFFERENT = 0.07  # mean difference of cells, of the full range, from which it can be a cut
-JUMP = 3.0  # and so many times the usual difference between neighbouring frames
+# Mean difference of cells, of the full range, from which it can be a cut. Measured on ten films: cuts between cameras
+# of one studio 0.041 and more, between films 0.061 and more; within shots, one of them hand-held, 0.018 at most.
+DIFFERENT = 0.03
+JUMP = 4.0  # and so many times the usual difference between neighbouring frames
 USUAL = 0.2  # share of the newest difference in the usual one
 
 

@@ -1,4 +1,4 @@
-"""``bystander-lab``: train, evaluate and export detectors. The only place of the lab that reads arguments."""
+"""``bystander-lab``: label, train, evaluate and export. The only place of the lab that reads arguments."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument("--task", choices=("face", "roles"), default="face", help="roles: how well subjects are told")
     e.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
     e.add_argument("--against", type=Path, help="with --task roles: face model whose AP may not be undercut")
+    b = sub.add_parser("label", help="a page on this machine to label faces and roles in one's own videos")
+    b.add_argument("sources", type=Path, nargs="+", metavar="IN", help="videos and pictures")
+    b.add_argument("--out", type=Path, default=Path("dataset"), help="folder of the data set (default dataset)")
+    b.add_argument("--split", choices=("train", "val"), default="train", help="a film belongs to one of them only")
+    b.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds between two pictures (default 2)")
+    b.add_argument("--limit", type=int, default=200, help="most pictures at once (default 200)")
+    b.add_argument("--weights", type=Path, help="checkpoint or ONNX that proposes labels; default: the shipped one")
+    b.add_argument("--port", type=int, default=0, help="default: a free one")
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
@@ -139,6 +147,24 @@ def finite(values: tuple[float, ...]) -> list[float | None]:
     return [None if math.isnan(v) else v for v in values]
 
 
+def cmd_label(a: argparse.Namespace) -> None:
+    from bystander_lab.dataset import Dataset, gather
+    from bystander_lab.evaluate import detector
+    from bystander_lab.label import Session, open_server
+    from bystander_lab.widerface import DataError
+
+    if a.every <= 0 or a.limit < 1:
+        raise DataError("--every must be above 0 and --limit at least 1")
+    dataset = Dataset(a.out, a.split)
+    pictures = list(gather(a.sources, a.every, a.limit, detector(models_of(a.weights)[-1])))
+    with open_server(Session(pictures, dataset), a.port) as server:
+        print(f"{len(pictures)} pictures: open http://127.0.0.1:{server.server_address[1]} (Ctrl-C ends)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(f"{len(dataset.rows)} pictures are in {dataset.path}")
+
+
 def cmd_export(a: argparse.Namespace) -> None:
     from bystander_lab.export import export
 
@@ -160,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     try:
-        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export}[a.command](a)
+        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label}[a.command](a)
     except (DataError, BystanderError, FloatingPointError) as e:
         print(f"bystander-lab: {e}", file=sys.stderr)
         return 2

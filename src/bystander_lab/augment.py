@@ -107,10 +107,11 @@ def whole(source: Example, size: int, rng: np.random.Generator) -> Example:
     """A picture to learn roles from: all of it or nearly, upright, unhidden, as somebody framed it.
 
     Who is meant shows in framing, gaze, focus and in what is around a face; a mosaic's tile or a tight crop loses that.
+    Sizes vary around those in use, where pictures are larger than in training: size in pixels alone must not decide.
     """
     canvas = np.full((size, size, 3), GREY, np.uint8)
     fit = size / max(source.image.shape[:2])
-    scale, aspect = np.exp(rng.uniform(np.log(0.7), np.log(1.15))), np.exp(rng.uniform(-0.06, 0.06))
+    scale, aspect = np.exp(rng.uniform(np.log(0.75), np.log(1.35))), np.exp(rng.uniform(-0.06, 0.06))
     part = place(source, canvas, rng, fit * scale, aspect)
     example = replace(part, image=light(canvas, rng))
     if rng.random() < 0.5:

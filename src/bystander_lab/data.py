@@ -37,6 +37,7 @@ class DataSettings:
     mosaic: float = 0.75  # share of mosaics among the training pictures
     event_weights: tuple[tuple[str, float], ...] = EVENT_WEIGHTS
     roles: tuple[Path, ...] = ()  # JSONL files with a role per face; empty: faces only
+    role_long: int = 640  # px, long side of their cached copy: as sharp as the detector sees them in use
     role_share: float = 0.6  # share of pictures with roles among the training pictures; the others teach faces alone
 
 
@@ -56,9 +57,8 @@ def role_weights(samples: list[Sample]) -> np.ndarray:
 class Pool:
     """Images to draw from, shrunk and cached."""
 
-    def __init__(self, samples: list[Sample], weights: np.ndarray, settings: DataSettings) -> None:
-        self.samples = samples
-        self.cache: ImageCache = open_cache(samples, settings.cache_long, settings.cache.expanduser())
+    def __init__(self, samples: list[Sample], weights: np.ndarray, cache: ImageCache) -> None:
+        self.samples, self.cache = samples, cache
         self.cumulative = np.cumsum(weights) / weights.sum()
 
     def pick(self, rng: np.random.Generator) -> Example:
@@ -111,11 +111,12 @@ def training_samples(settings: DataSettings) -> list[Sample]:
 
 def training_batches(settings: DataSettings, batch: int, workers: int, seed: int) -> Iterator[tuple[Tensor, Targets]]:
     samples = training_samples(settings)
-    faces = Pool(samples, np.array([event_weight(s, settings.event_weights) for s in samples]), settings)
-    roles = None
+    folder = settings.cache.expanduser()
+    weights = np.array([event_weight(s, settings.event_weights) for s in samples])
+    faces, roles = Pool(samples, weights, open_cache(samples, settings.cache_long, folder)), None
     if settings.roles:
         judged = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
-        roles = Pool(judged, role_weights(judged), settings)
+        roles = Pool(judged, role_weights(judged), open_cache(judged, settings.role_long, folder))
     loader = DataLoader(
         Pictures(faces, roles, settings, seed), batch, num_workers=workers, collate_fn=collate,
         prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),

@@ -23,7 +23,7 @@ from bystander_lab.loss import Losses, Targets, detection_loss
 from bystander_lab.model import ANCHORS, FACE, YOLOv5, open_checkpoint, yolov5
 from bystander_lab.widerface import DataError
 
-TRUNK_LR = 0.2  # learning rate of all layers but the head in a transfer, of the head's
+TRUNK_LR = 0.4  # learning rate of all layers but the head in a transfer, of the head's
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ ADDRESS = "127.0.0.1"
 MAX_BODY = 1 << 20  # bytes
 PAGE = Path(__file__).with_name("label.html")
 SAFE = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

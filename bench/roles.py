@@ -30,7 +30,7 @@ from bystander.run.face_filter import FaceFilter
 from bystander.run.meters import Meters
 from bystander.settings import load_settings
 from bystander.stages.detector import Detector
-from exposure import MIN_HEIGHT, exposed, high_pass, lumas
+from exposure import MIN_SIDE, exposed, high_pass, lumas
 
 SAME = 0.4  # IoU of a track's box and a true one
 ROLES = {"interview": "subject", "background": "other"}  # both answers are right for "either"; "ignore" does not count
@@ -67,11 +67,13 @@ def add_frame(counts, true, tracks, size):
 
 def add_pixels(counts, truth, original, covered):
     """Count what the output shows, whatever the reason."""
-    for i, (before, after) in enumerate(zip(lumas(original), lumas(covered), strict=True)):
+    films = [lumas(path, truth["w"], truth["h"]) for path in (original, covered)]
+    for i, (before, after) in enumerate(zip(*films, strict=True)):
         a, b = high_pass(before), high_pass(after)
         for t in truth["tracks"]:
             box = t["boxes"].get(str(i))
-            state = exposed(a, b, box) if box and box[3] - box[1] >= MIN_HEIGHT and t["role"] in ROLES else None
+            large = box is not None and min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE
+            state = exposed(a, b, box) if large and t["role"] in ROLES else None
             if state is not None:
                 counts[ROLES[t["role"]]] += 1
                 counts[f"{ROLES[t['role']]} kept"] += state

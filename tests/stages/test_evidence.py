@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bystander.stages.evidence import LIMIT, Sightings, follow, judge_track, log_odds, probability
+from bystander.stages.evidence import LIMIT, Sightings, follow, judge_track, judge_tracks, log_odds, probability
 
 evidence = st.floats(0, 1)
 odds = st.floats(-LIMIT, LIMIT)
@@ -73,6 +73,29 @@ def test_adding_uncertainty_to_a_track_never_uncovers(rows, base):
     sure = judge_track(sightings(better, [s for _, _, s, _ in rows], fps=10))
     unsure = judge_track(sightings(worse, [s and t for _, _, s, t in rows], fps=10))
     assert not (unsure & ~sure).any()
+
+
+def during(start_s, evidence):
+    """A steady track of one second."""
+    s = sightings([evidence] * 26)
+    return Sightings(s.time_s + start_s, s.evidence, s.steady)
+
+
+def test_of_a_whole_film_the_surest_are_kept_and_no_more_than_places():
+    """Three tracks at a time and two places: the least sure is covered as a whole; one later in the film is kept."""
+    tracks = {1: during(0, 0.9), 2: during(0.2, 0.95), 3: during(0.5, 0.97), 4: during(3, 0.85), 5: during(3, 0.1)}
+    verdicts = judge_tracks(tracks, 2)
+    assert [i for i, v in verdicts.items() if v.all()] == [2, 3, 4]
+    assert not verdicts[1].any()
+    assert not verdicts[5].any()
+    assert not any(v.any() for v in judge_tracks(tracks, 0).values())
+    assert [i for i, v in judge_tracks(tracks, 9).items() if v.all()] == [1, 2, 3, 4]
+
+
+def test_two_short_shots_may_follow_each_other_in_one_place():
+    """Tracks that do not meet in time share a place, also when a longer one spans both."""
+    tracks = {1: during(0, 0.95), 2: during(1.5, 0.94), 3: sightings([0.9] * 70)}
+    assert [i for i, v in judge_tracks(tracks, 2).items() if v.all()] == [1, 2, 3]
 
 
 def test_unequal_lengths_are_refused():

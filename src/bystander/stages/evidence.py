@@ -6,6 +6,7 @@ Evidence is a number 0-1 for each detection, summed as log-odds. Missing evidenc
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Sightings:
 
     time_s: npt.NDArray[np.float64]  # (n,) rising
     evidence: F32  # (n,) 0-1, of each detection
-    steady: npt.NDArray[np.bool_]  # (n,) False: overlapped or found again, may be somebody else
+    steady: npt.NDArray[np.bool_]  # (n,) False: overlapped or found again, may be somebody else; a start is no doubt
 
     def __post_init__(self) -> None:
         if not len(self.time_s) == len(self.evidence) == len(self.steady):
@@ -71,7 +72,29 @@ def judge_track(s: Sightings) -> npt.NDArray[np.bool_]:
     first = np.searchsorted(s.time_s, s.time_s - WINDOW_S / 2, "left")
     last = np.searchsorted(s.time_s, s.time_s + WINDOW_S / 2, "right")
     holds = (total[last] - total[first]) / (last - first) >= log_odds(DROP_AT)
-    return np.asarray(s.steady, np.bool_) if holds.all() else nobody
+    return np.array(s.steady, np.bool_) if holds.all() else nobody
+
+
+def judge_tracks(tracks: Mapping[int, Sightings], most: int) -> dict[int, npt.NDArray[np.bool_]]:
+    """``judge_track`` for all tracks of a file by their ids, at most ``most`` of them kept at any time.
+
+    Where more would be, the surest are kept, each from its first to its last sight.
+    """
+    verdicts = {i: judge_track(s) for i, s in tracks.items()}
+    spans: list[tuple[float, float]] = []  # s, of the tracks kept so far
+    for i in sorted((i for i, v in verdicts.items() if v.any()), key=lambda i: (-mean_odds(tracks[i]), i)):
+        first, last = float(tracks[i].time_s[0]), float(tracks[i].time_s[-1])
+        moments = [first, *(a for a, _ in spans if first <= a <= last)]
+        if max(sum(a <= t <= b for a, b in spans) for t in moments) < most:
+            spans.append((first, last))
+        else:
+            verdicts[i][:] = False
+    return verdicts
+
+
+def mean_odds(s: Sightings) -> float:
+    """Over the whole track."""
+    return float(np.mean([log_odds(float(e)) for e in s.evidence]))
 
 
 def steady_time(s: Sightings) -> float:

@@ -119,6 +119,15 @@ def test_who_touches_a_covered_person_may_have_changed_places_with_them():
     assert not any(kept[20:])
 
 
+def test_a_word_to_cover_can_be_taken_back():
+    """Without it the model decides again, for those who touched that person too."""
+    policy = Policy(PolicySettings(keep="auto"))
+    close = [person(1), replace(person(2), xyxy=(140.0, 300.0, 200.0, 380.0))]
+    for n in range(20):
+        assert not policy.kept([replace(t, age_s=n / FPS) for t in close], Choices(cover=frozenset({1})))
+    assert policy.kept([replace(t, age_s=1.0) for t in close], NOBODY) == {1, 2}
+
+
 def test_while_somebody_to_cover_is_not_found_no_rule_keeps_anybody():
     """The model keeps nobody who may be the person meant; a person's own word still does."""
     assert not any(run([[FACE]] * 40, Choices(rules=False)))

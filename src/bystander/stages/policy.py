@@ -128,6 +128,9 @@ class Policy:
         """
         if not choices.rules:
             return {t.id for t in tracks}
+        if not choices.cover:  # also when a person took their word back
+            self.touched.clear()
+            return set()
         seen = {t.id for t in tracks if t.unseen_s == 0}
         covered = [t for t in tracks if t.id in choices.cover]
         for t, row in zip(covered, boxes.iou([t.xyxy for t in covered], [t.xyxy for t in tracks]), strict=True):

@@ -10,19 +10,20 @@ from bystander.types import CoveredFrame, Detections, Frame, SourceInfo
 
 
 def noise_frame(width=64, height=48, index=0, time_s=None, rotation_deg=0):
-    """A frame in which every pixel is told from its neighbours."""
-    rng = np.random.default_rng(index)
+    """A frame of a still camera: every pixel is told from its neighbours, and the top row tells the frame's index."""
+    rng = np.random.default_rng(0)
     half = (-(-height // 2), -(-width // 2))
     y = rng.integers(0, 256, (height, width), dtype=np.uint8)
     u, v = (rng.integers(0, 256, half, dtype=np.uint8) for _ in range(2))
+    y[0] = index % 256
     return Frame(index, index, Fraction(1, 25), index / 25 if time_s is None else time_s, y, u, v, rotation_deg)
 
 
-def faces(*xyxy, score=0.9):
+def faces(*xyxy, score=0.9, evidence=0.0):
     """Detections of these boxes."""
     n = len(xyxy)
     boxes = np.array(xyxy, np.float32).reshape(-1, 4)
-    return Detections(boxes, np.full(n, score, np.float32), np.zeros(n, np.float32))
+    return Detections(boxes, np.full(n, score, np.float32), np.full(n, evidence, np.float32))
 
 
 class FakeReader:

@@ -1,13 +1,21 @@
 import importlib.util
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-spec = importlib.util.spec_from_file_location("exposure", Path(__file__).parents[1] / "bench/exposure.py")
-exposure = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(exposure)
+
+def bench(name):
+    """A measurement as a module."""
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", Path(__file__).parents[1] / f"bench/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+exposure, roles = bench("exposure"), bench("roles")
 
 BOX = (40, 30, 88, 90)
 
@@ -51,3 +59,38 @@ def test_a_face_without_structure_is_not_judged(face):
     """A face that was blurred in the original cannot be exposed."""
     flat = cv2.GaussianBlur(face, (0, 0), 8)
     assert judge(flat, flat) is None
+
+
+SUBJECT, OTHER, SIDE = (10, 10, 50, 60), (100, 20, 120, 45), (150, 5, 198, 66)
+
+
+def counted(tracks, true=(("interview", SUBJECT), ("background", OTHER), ("background", SIDE))):
+    """What one frame of 200x100 px adds for every method."""
+    counts = {m: Counter() for m in roles.METHODS}
+    roles.add_frame(counts, list(true), tracks, (200, 100))
+    return {m: roles.shares(c) for m, c in counts.items()}
+
+
+def test_keep_precision_recall_and_exposure_are_counted_per_face_frame():
+    """The subject alone kept is perfect; the baselines keep the largest and the most central face, both wrong here."""
+    shares = counted([(SUBJECT, True, True), (OTHER, True, False), (SIDE, True, False)])
+    assert shares == {"auto": (1, 1, 0), "largest": (0, 0, 0.5), "centre-most": (0, 0, 0.5)}
+
+
+def test_who_is_not_found_or_coasts_is_not_kept():
+    """A subject without a track costs recall; a track that is not seen in the frame keeps nobody."""
+    assert np.isnan(counted([(OTHER, True, False)])["auto"][0])
+    assert counted([(SUBJECT, False, True)])["auto"][1] == 0
+
+
+def test_faces_without_a_clear_role_do_not_count():
+    """Where both answers are right, neither keeping nor covering changes a number."""
+    assert all(np.isnan(v) for v in counted([(SUBJECT, True, True)], [("either", SUBJECT)])["auto"])
+
+
+def test_the_table_has_one_line_a_method():
+    """Numbers of nothing are shown as a dash."""
+    text = roles.render({"film": {"auto": Counter(), "largest": Counter({"subject": 2, "subject kept": 1})}})
+    assert "-" in text.splitlines()[1]
+    assert "50.00 %" in text.splitlines()[2]
+    assert len(text.splitlines()) == 3

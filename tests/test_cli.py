@@ -54,6 +54,65 @@ def test_tracks_are_saved(tmp_path):
     assert header["settings"]["cover"] == {"style": "pixelate"}
 
 
+def test_what_a_person_said_is_saved_with_the_tracks(tmp_path):
+    """Rule, clicks and zones of a run stand in the header of its tracks."""
+    said = [
+        "--keep",
+        "auto",
+        "--keep",
+        "5,6@0.1",
+        "--cover",
+        "7,8@0.2",
+        "--keep-zone",
+        "1,2,30,40",
+        "--max-subjects",
+        2,
+    ]
+    out = [tmp_path / "b.mp4", "--tracks", tmp_path / "t.jsonl", "--quiet"]
+    assert run("file", make_clip(tmp_path / "a.mp4"), *out, *said, "--max-subjects", 2) == 0
+    settings = json.loads((tmp_path / "t.jsonl").read_text().splitlines()[0])["settings"]
+    assert (settings["policy"]["keep"], settings["policy"]["max_subjects"]) == ("auto", 2)
+    assert [c["verdict"] for c in settings["clicks"]] == ["keep", "cover"]
+    assert settings["zones"] == [{"x": 1, "y": 2, "width": 30, "height": 40}]
+
+
+def test_a_model_without_roles_says_so_once(tmp_path, capsys, monkeypatch):
+    """With the rule "auto" one line tells that everybody is covered; with another rule there is none."""
+
+    class Faces:
+        """Finds nothing, and knows one class."""
+
+        names, stride, id = ("face",), 32, "faces-1"
+
+        def __call__(self, images):
+            return np.zeros((1, 0, 6), np.float32)
+
+    monkeypatch.setattr("bystander.cli.open_model", lambda *_: Faces())
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "ab":
+        make_clip(folder / f"{name}.mp4")
+    run("file", folder, tmp_path / "out", "--quiet")
+    assert capsys.readouterr().err.count("knows faces but no roles") == 1
+    run("file", folder / "a.mp4", tmp_path / "a.mp4", "--quiet")
+    assert capsys.readouterr().err.count("knows faces but no roles") == 1
+    run("file", folder / "a.mp4", tmp_path / "b.mp4", "--quiet", "--keep", "none")
+    assert "roles" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({}, "auto"), ({"keep": "none"}, "none"), ({"keep": "5,6@1"}, "none"), ({"keep_zone": "1,2,3,4"}, "none"),
+        ({"keep": "auto 5,6@1"}, "auto"), ({"cover": "5,6@1"}, "auto"),
+        ({"keep": "largest", "cover": "5,6@1"}, "largest"),
+    ],
+)  # fmt: skip
+def test_naming_people_without_a_rule_means_nobody_else(settings, rule):
+    """The model decides unless a person says whom to keep; whom to cover says nothing about the others."""
+    assert Settings(**settings).filter().policy.keep == rule
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "b.mp4"])
 def test_tracks_never_replace_source_or_output(tmp_path, capsys, name):
     """--tracks on the source or on OUT is refused, even with --overwrite, and the source stays as it was."""
@@ -105,6 +164,11 @@ def test_a_lower_min_score_reaches_tracker_and_detector():
         (["a.mp4", "b.txt"], "unknown kind"),
         (["a.mp4", "--grow", "0.5"], "least safe"),
         (["a.mp4", "--keep", "somebody"], "X,Y@TIME"),
+        (["a.mp4", "--keep", "auto", "--keep", "none"], "choose one of"),
+        (["a.mp4", "--cover", "auto"], "cover 'auto'"),
+        (["a.mp4", "--keep-zone", "1,2,3"], "X,Y,WIDTH,HEIGHT"),
+        (["a.mp4", "--keep-zone", "1,2,0,5"], "X,Y,WIDTH,HEIGHT"),
+        (["a.mp4", "--max-subjects", "-1"], "max-subjects"),
         (["a.mp4", "--model", "xxl"], "no such model"),
         (["a.mp4", "--imgsz", "7"], "imgsz"),
         (["a.mp4", "--min-score", "nan"], "min-score"),

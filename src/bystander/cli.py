@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ from bystander.run.job import Job, Report, cover_file
 from bystander.run.meters import Meters
 from bystander.run.preview import Preview
 from bystander.settings import Settings, load_settings
-from bystander.stages.detector import Detector
+from bystander.stages.detector import INTERVIEW, Detector
 from bystander.types import CoveredFrame, Model
 
 DAMAGED = 3  # exit code: finished, but part of the source was lost
@@ -63,7 +63,11 @@ def parser() -> argparse.ArgumentParser:
     f = sub.add_parser("file", help="cover the faces in a video, a picture or a folder of them")
     f.add_argument("source", type=Path, metavar="IN")
     f.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: IN with .covered before the suffix")
-    f.add_argument("--keep", help="none (default), largest, or X,Y@SECONDS: whoever is under that point then")
+    f.add_argument("--keep", action="append", help="auto (default: who the model takes for the subject), none, "
+                   "largest, or X,Y@SECONDS: whoever is there then; may be given several times")  # fmt: skip
+    f.add_argument("--keep-zone", action="append", metavar="X,Y,W,H", help="keep whoever is in here (px)")
+    f.add_argument("--cover", action="append", metavar="X,Y@SECONDS", help="cover this person, whatever keeps them")
+    f.add_argument("--max-subjects", type=int, metavar="N", help="auto keeps at most N people at a time (default 3)")
     f.add_argument("--style", choices=("pixelate", "blur", "solid"))
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
@@ -127,8 +131,14 @@ def warn(task: Task, message: str, source: Path) -> None:
         print(f"bystander: {message}", file=sys.stderr)
 
 
+def flags_of(a: argparse.Namespace) -> dict[str, Any]:
+    """The flags that are settings; None where not given, what may be given several times in one string."""
+    flags = {k: getattr(a, k) for k in Settings.__dataclass_fields__}
+    return {k: " ".join(v) if isinstance(v, list) else v for k, v in flags.items()}
+
+
 def cmd_file(a: argparse.Namespace) -> int:
-    settings = load_settings(a.config, {k: getattr(a, k) for k in Settings.__dataclass_fields__})
+    settings = load_settings(a.config, flags_of(a))
     settings.filter(), settings.detector(), settings.writer()  # a bad value is told before anything is opened
     if not os.path.exists(a.source):  # noqa: PTH110  Path.exists raises where a folder above may not be read
         raise InputError(f"{a.source}: no such file")
@@ -153,8 +163,19 @@ def task_of(a: argparse.Namespace, settings: Settings) -> Task:
     return Task(settings, open_model(settings.model, settings.runtime()), a.tracks, a.preview, a.json, a.quiet)
 
 
+def role_notes(task: Task) -> tuple[str, ...]:
+    """What to say where nobody can be kept as asked."""
+    if task.settings.rule() != "auto" or INTERVIEW in task.model.names:
+        return ()
+    line = f"{task.model.id} knows faces but no roles, so everybody is covered; to keep somebody, give "
+    return (line + "--keep X,Y@SECONDS, --keep-zone or --keep largest",)
+
+
 def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> bool:
-    """Cover a video or a picture and say so in one line. False when part of the source was lost."""
+    """Cover a video or a picture and say so in one line. False when part of the source was lost.
+
+    ``stem`` names the previews of a file among several.
+    """
     check_target(source, out, task.settings.overwrite)
     if task.json:
         event("start", source=str(source), out=str(out))
@@ -166,13 +187,15 @@ def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> b
         report = cover_video(task, source, out, on_frame)
     if task.preview:
         preview.save(task.preview, stem or source.stem)
+    if stem is None:
+        report = replace(report, notes=(*report.notes, *role_notes(task)))
     tell(task, source, out, report)
     return not report.damage
 
 
 def cover_picture(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Report:
     meters = Meters()
-    face_filter = FaceFilter(Detector(task.model, task.settings.detector()), task.settings.filter(), meters)
+    face_filter = FaceFilter(Detector(task.model, task.settings.detector()), task.settings.filter(still=True), meters)
 
     def filtered(frame: Any) -> list[CoveredFrame]:
         ready = face_filter.push(frame, face_filter.detect(frame)) + face_filter.flush()
@@ -245,6 +268,8 @@ def cover_folder(task: Task, root: Path, target: Path) -> int:
         return cover_one(task, source, out, "_".join(source.relative_to(root).parts))
 
     failed = run_batch(batch, one, lambda source, e: warn(task, str(e), source))
+    for line in role_notes(task):  # once, not for every file
+        warn(task, f"note: {line}", root)
     if task.json:
         event("end", files=len(batch.todo), skipped=len(batch.done), failed=[str(p) for p in failed], out=str(target))
     else:

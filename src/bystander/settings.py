@@ -12,25 +12,31 @@ from typing import Any
 from bystander.errors import SettingsError
 from bystander.media.writer import WriterSettings
 from bystander.models import RuntimeSettings
-from bystander.run.face_filter import Click, FilterSettings
+from bystander.run.face_filter import Click, FilterSettings, Zone
 from bystander.stages.cover import CoverSettings
 from bystander.stages.detector import DetectorSettings
-from bystander.stages.policy import PolicySettings
+from bystander.stages.policy import RULES, PolicySettings
 from bystander.stages.tracker import TrackerSettings
+from bystander.types import Verdict
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-CLICK = re.compile(r"(?P<x>\d+(\.\d+)?),(?P<y>\d+(\.\d+)?)@(?P<t>\d+(\.\d+)?)")
+NUMBER = r"(\d+(?:\.\d+)?)"
+CLICK = re.compile(f"{NUMBER},{NUMBER}@{NUMBER}")
+ZONE = re.compile(",".join([NUMBER] * 4))
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a person can choose, flat, as in the TOML file."""
 
-    keep: str = "none"  # none, largest or X,Y@TIME
+    keep: str = ""  # auto, none or largest, and X,Y@TIME; several with blanks between; empty: auto, if nobody is named
+    keep_zone: str = ""  # X,Y,WIDTH,HEIGHT; several with blanks between
+    cover: str = ""  # X,Y@TIME; several with blanks between
+    max_subjects: int = PolicySettings().max_subjects
     style: str = "pixelate"
     shape: str = "ellipse"
     grow: float = 1.0
@@ -55,15 +61,43 @@ class Settings:
     def writer(self) -> WriterSettings:
         return WriterSettings(self.crf, self.overwrite, self.keep_metadata)
 
-    def filter(self) -> FilterSettings:
-        """The stages' settings. SettingsError names the value that does not fit."""
-        click = CLICK.fullmatch(self.keep)
-        clicks = (Click(float(click["x"]), float(click["y"]), float(click["t"])),) if click else ()
-        rule: Any = "none" if click else self.keep
+    def filter(self, *, still: bool = False) -> FilterSettings:
+        """The stages' settings, for a film or one still picture. SettingsError names the value that does not fit."""
         shape: Any = self.shape
         style: Any = self.style
+        policy = PolicySettings(self.rule(), self.grow, shape, self.max_subjects, still)
+        named = [w for w in self.keep.split() if w not in RULES]
+        clicks = (*clicks_of("keep", named, Verdict.KEEP), *clicks_of("cover", self.cover.split(), Verdict.COVER))
         tracker = TrackerSettings(new_score=self.min_score)
-        return FilterSettings(tracker, PolicySettings(rule, self.grow, shape), CoverSettings(style), clicks)
+        return FilterSettings(tracker, policy, CoverSettings(style), clicks, self.zones())
+
+    def rule(self) -> Any:
+        """The rule among the words of ``keep``; who names people or places without a rule means nobody else."""
+        rules = [w for w in self.keep.split() if w in RULES]
+        if len(rules) > 1:
+            raise SettingsError(f"keep {self.keep!r}: choose one of {', '.join(RULES)}")
+        return rules[0] if rules else "none" if self.keep.split() or self.keep_zone.split() else "auto"
+
+    def zones(self) -> tuple[Zone, ...]:
+        found = []
+        for word in self.keep_zone.split():
+            match = ZONE.fullmatch(word)
+            zone = Zone(*map(float, match.groups())) if match else None
+            if zone is None or not zone.width or not zone.height:
+                raise SettingsError(f"keep-zone {word!r}: give X,Y,WIDTH,HEIGHT in px of the picture")
+            found.append(zone)
+        return tuple(found)
+
+
+def clicks_of(key: str, words: list[str], verdict: Verdict) -> tuple[Click, ...]:
+    """X,Y@TIME words as clicks. SettingsError names the word that is none."""
+    matches = [CLICK.fullmatch(word) for word in words]
+    for word, match in zip(words, matches, strict=True):
+        if match is None:
+            rules = f"{', '.join(RULES)} or " if key == "keep" else ""
+            raise SettingsError(f"{key} {word!r}: choose {rules}X,Y@TIME (px of the picture, seconds)")
+    points = (tuple(map(float, m.groups())) for m in matches if m)
+    return tuple(Click(x, y, time_s, verdict) for x, y, time_s in points)
 
 
 def load_settings(path: Path | None, flags: dict[str, Any]) -> Settings:

@@ -74,11 +74,11 @@ class Track:
     id: int  # from 1, never reused in a run
     xyxy: tuple[float, float, float, float]  # best estimate now, luma px
     score: float  # of the newest detection, 0-1
-    foreground: float  # running mean of the evidence, 0-1
+    foreground: float  # running mean of the evidence (of its log-odds), 0-1
     age_s: float  # since first sight
     unseen_s: float  # since the newest detection; 0 = seen in this frame
     speed: float  # of the centre, face heights per second
-    steady: bool  # False after overlap, coasting or re-find: somebody else may be under this box
+    steady: bool  # False after overlap, re-find, or more than a blink unseen: may be somebody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class CoveredFrame:
     whole: bool  # True: everything is covered (fail-safe)
 
 
-class Verdict(Enum):
+class Verdict(str, Enum):
     COVER = "cover"
     KEEP = "keep"
 
@@ -115,6 +115,7 @@ class Choices:
     keep: frozenset[int] = frozenset()  # track ids
     cover: frozenset[int] = frozenset()  # track ids
     version: int = 0
+    rules: bool = True  # False: somebody whom a person covered may be anybody here, so no rule keeps anyone
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Training pictures from cached images: mosaics of four, made for small, hidden, dark and blurred faces.
+"""Training pictures from cached images: mosaics of four, made for small, hidden, dark and blurred faces; whole ones for
+roles.
 
 Cached images and their boxes in, one ``size`` x ``size`` RGB picture with boxes (px) and ignore flags out. All
 randomness comes from the generator passed in, so a run can be repeated.
@@ -7,7 +8,7 @@ randomness comes from the generator passed in, so a run can be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,15 +16,20 @@ import numpy as np
 MIN_FACE_PX = 5.0  # smaller ones are ignored, neither face nor background
 MIN_VISIBLE = 0.35  # share of a face's area left inside its tile below which it is ignored
 GREY = 114
+UNKNOWN = -1  # role of a face that nobody judged
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture and its labels. image (h, w, 3) uint8 RGB; xyxy (n, 4) float32 px; ignore (n,) bool."""
+    """A picture and its labels.
+
+    image (h, w, 3) uint8 RGB; xyxy (n, 4) float32 px; ignore (n,) bool; role (n,) int class index, -1 unknown.
+    """
 
     image: np.ndarray
     xyxy: np.ndarray
     ignore: np.ndarray
+    role: np.ndarray
 
 
 def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: float, aspect: float) -> Example:
@@ -52,25 +58,26 @@ def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: 
         borderMode=cv2.BORDER_TRANSPARENT,
     )
     boxes = source.xyxy * np.array([sx, sy, sx, sy], np.float32) - np.array([ox, oy, ox, oy], np.float32)
-    return Example(canvas, *crop_labels(boxes, source.ignore, cw, ch))
+    return crop_labels(Example(canvas, boxes, source.ignore, source.role))
 
 
-def crop_labels(xyxy: np.ndarray, ignore: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def crop_labels(e: Example) -> Example:
     """Boxes clipped to the picture; those with little left, or too small to learn, become ignore regions."""
-    inside = np.clip(xyxy, 0, [width, height, width, height]).astype(np.float32)
+    height, width = e.image.shape[:2]
+    inside = np.clip(e.xyxy, 0, [width, height, width, height]).astype(np.float32)
     side = inside[:, 2:] - inside[:, :2]
-    before = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).prod(1), 1e-6)
+    before = np.maximum((e.xyxy[:, 2:] - e.xyxy[:, :2]).prod(1), 1e-6)
     seen = side.prod(1) / before
     keep = (side > 1).all(1)
     hard = (seen < MIN_VISIBLE) | (side.min(1) < MIN_FACE_PX * 0.7) | (side.max(1) < MIN_FACE_PX)
-    return inside[keep], (ignore | hard)[keep]
+    return Example(e.image, inside[keep], (e.ignore | hard)[keep], e.role[keep])
 
 
 def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> Example:
     """Four pictures around a random centre."""
     image = np.full((size, size, 3), GREY, np.uint8)
     cx, cy = (int(v) for v in rng.uniform(0.25, 0.75, 2) * size)
-    boxes, flags = [], []
+    boxes, flags, roles = [], [], []
     for x1, y1, x2, y2 in ((0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)):
         source = pick()
         tile = np.full((y2 - y1, x2 - x1, 3), GREY, np.uint8)
@@ -81,7 +88,8 @@ def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
         image[y1:y2, x1:x2] = light(tile, rng)
         boxes.append(part.xyxy + np.array([x1, y1, x1, y1], np.float32))
         flags.append(part.ignore)
-    return Example(image, np.concatenate(boxes), np.concatenate(flags))
+        roles.append(np.full(len(part.role), UNKNOWN))  # a tile shows nobody's part in the scene
+    return Example(image, np.concatenate(boxes), np.concatenate(flags), np.concatenate(roles))
 
 
 def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> Example:
@@ -92,7 +100,23 @@ def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
     part = place(
         source, canvas, rng, fit * np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.1, 0.1))
     )
-    return Example(light(canvas, rng), part.xyxy, part.ignore)
+    return replace(part, image=light(canvas, rng), role=np.full(len(part.role), UNKNOWN))
+
+
+def whole(source: Example, size: int, rng: np.random.Generator) -> Example:
+    """A picture to learn roles from: all of it or nearly, upright, unhidden, as somebody framed it.
+
+    Who is meant shows in framing, gaze, focus and in what is around a face; a mosaic's tile or a tight crop loses that.
+    Sizes vary around those in use, where pictures are larger than in training: size in pixels alone must not decide.
+    """
+    canvas = np.full((size, size, 3), GREY, np.uint8)
+    fit = size / max(source.image.shape[:2])
+    scale, aspect = np.exp(rng.uniform(np.log(0.75), np.log(1.35))), np.exp(rng.uniform(-0.06, 0.06))
+    part = place(source, canvas, rng, fit * scale, aspect)
+    example = replace(part, image=light(canvas, rng))
+    if rng.random() < 0.5:
+        example = flip(example)
+    return replace(example, image=degrade(example.image, rng))
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -168,7 +192,7 @@ def flip(example: Example) -> Example:
     width = example.image.shape[1]
     boxes = example.xyxy[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
     boxes += np.array([width, 0, width, 0], np.float32)
-    return Example(np.ascontiguousarray(example.image[:, ::-1]), boxes, example.ignore)
+    return replace(example, image=np.ascontiguousarray(example.image[:, ::-1]), xyxy=boxes)
 
 
 def augment(pick: Callable[[], Example], size: int, rng: np.random.Generator, mosaic_share: float) -> Example:
@@ -177,4 +201,4 @@ def augment(pick: Callable[[], Example], size: int, rng: np.random.Generator, mo
     occlude(example, rng)
     if rng.random() < 0.5:
         example = flip(example)
-    return Example(degrade(example.image, rng), example.xyxy, example.ignore)
+    return replace(example, image=degrade(example.image, rng))

@@ -1,4 +1,4 @@
-"""``bystander-lab``: train, evaluate and export detectors. The only place of the lab that reads arguments."""
+"""``bystander-lab``: label, train, evaluate and export. The only place of the lab that reads arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ AGREEMENT = 0.002  # AP; torch and the exported model may differ by this much
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="bystander-lab", description=__doc__)
     sub = p.add_subparsers(dest="command", required=True)
-    t = sub.add_parser("train", help="train a face detector on data in the WIDER FACE layout")
+    t = sub.add_parser("train", help="train a detector on data in the WIDER FACE layout")
+    t.add_argument("--task", choices=("face", "roles"), default="face", help="roles: tell subjects from others")
+    t.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
     t.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
     t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
     t.add_argument("--model", choices=("n", "s"), default="n")
@@ -38,21 +40,44 @@ def parser() -> argparse.ArgumentParser:
         "--weights", type=Path, help="checkpoint (compared with its export) or ONNX; default: the shipped one"
     )
     e.add_argument("--json", type=Path, help="write the numbers here too")
+    e.add_argument("--task", choices=("face", "roles"), default="face", help="roles: how well subjects are told")
+    e.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
+    e.add_argument("--against", type=Path, help="with --task roles: face model whose AP may not be undercut")
+    b = sub.add_parser("label", help="a page on this machine to label faces and roles in one's own videos")
+    b.add_argument("sources", type=Path, nargs="+", metavar="IN", help="videos and pictures")
+    b.add_argument("--out", type=Path, default=Path("dataset"), help="folder of the data set (default dataset)")
+    b.add_argument("--split", choices=("train", "val"), default="train", help="a film belongs to one of them only")
+    b.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds between two pictures (default 2)")
+    b.add_argument("--limit", type=int, default=200, help="most pictures at once (default 200)")
+    b.add_argument("--weights", type=Path, help="checkpoint or ONNX that proposes labels; default: the shipped one")
+    b.add_argument("--port", type=int, default=0, help="default: a free one")
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
     return p
 
 
+def task_names(a: argparse.Namespace) -> tuple[str, ...]:
+    """The class names of a task. DataError when the arguments do not belong to it."""
+    from bystander_lab.model import FACE
+    from bystander_lab.roles import ROLES
+    from bystander_lab.widerface import DataError
+
+    if (a.task == "roles") != bool(a.roles):
+        raise DataError("--task roles needs --roles FILE.jsonl, and --roles needs --task roles")
+    return ROLES if a.task == "roles" else FACE
+
+
 def cmd_train(a: argparse.Namespace) -> None:
     from bystander_lab.data import DataSettings, training_samples
     from bystander_lab.train import TrainSettings, train
 
-    data = DataSettings(tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic)
+    names = task_names(a)
+    data = DataSettings(tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic, roles=tuple(a.roles))
     steps = max(1, round(a.epochs * len(training_samples(data)) / a.batch))
     print(train(TrainSettings(
-        data, a.run, size=a.model, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes, lr=a.lr,
-        workers=a.workers, device=a.device, resume=a.resume,
+        data, a.run, size=a.model, names=names, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes,
+        lr=a.lr, workers=a.workers, device=a.device, resume=a.resume,
     )))  # fmt: skip
 
 
@@ -63,6 +88,9 @@ def cmd_eval(a: argparse.Namespace) -> None:
     from bystander_lab.widerface import DataError
 
     torch.set_num_threads(1)  # two images at a time are faster than two threads on one
+    if len(task_names(a)) > 1:
+        cmd_eval_roles(a)
+        return
     tables = {model.id: evaluate(a.data, detector(model)) for model in models_of(a.weights)}
     print(render(tables))
     report: dict[str, Any] = {"ap": {m: {s: finite(v) for s, v in t.items()} for m, t in tables.items()}}
@@ -76,11 +104,35 @@ def cmd_eval(a: argparse.Namespace) -> None:
         raise DataError(f"{a.weights}: the exported model differs from torch by {apart:.4f} AP, over {AGREEMENT}")
 
 
+def cmd_eval_roles(a: argparse.Namespace) -> None:
+    """Roles on the exported model; with ``--against`` its face AP beside the face model's. DataError when it fell."""
+    from bystander_lab.evaluate import MAX_DROP, detector, drops, evaluate, render
+    from bystander_lab.role_eval import evaluate_roles, render_roles
+    from bystander_lab.widerface import DataError
+
+    model = models_of(a.weights)[-1]
+    report = evaluate_roles(a.roles, a.data, detector(model))
+    print(render_roles(model.id, report))
+    fell: dict[str, float] = {}
+    if a.against:
+        before = models_of(a.against)[-1]
+        tables = {m.id: evaluate(a.data, detector(m)) for m in (model, before)}
+        print(render(tables))
+        fell = drops(tables[before.id], tables[model.id])
+        report["face_ap"] = {m: {k: finite(v) for k, v in t.items()} for m, t in tables.items()}
+    if a.json:
+        a.json.write_text(json.dumps({"model": model.id, **report}, indent=1))
+    if fell:
+        worst = ", ".join(f"{name} by {by:.3f}" for name, by in fell.items())
+        raise DataError(f"face AP fell by more than {MAX_DROP}: {worst}")
+
+
 def models_of(weights: Path | None) -> list[Any]:
     """The models to evaluate: of a checkpoint the torch model and its fresh export, else the one ONNX model."""
     from bystander.models import open_model
     from bystander_lab.evaluate import TorchModel
-    from bystander_lab.export import export, open_checkpoint
+    from bystander_lab.export import export
+    from bystander_lab.model import open_checkpoint
 
     if not weights or weights.suffix != ".pt":
         return [open_model(weights or "n")]
@@ -93,6 +145,24 @@ def models_of(weights: Path | None) -> list[Any]:
 def finite(values: tuple[float, ...]) -> list[float | None]:
     """JSON knows no NaN."""
     return [None if math.isnan(v) else v for v in values]
+
+
+def cmd_label(a: argparse.Namespace) -> None:
+    from bystander_lab.dataset import Dataset, gather
+    from bystander_lab.evaluate import detector
+    from bystander_lab.label import Session, open_server
+    from bystander_lab.widerface import DataError
+
+    if a.every <= 0 or a.limit < 1:
+        raise DataError("--every must be above 0 and --limit at least 1")
+    dataset = Dataset(a.out, a.split)
+    pictures = list(gather(a.sources, a.every, a.limit, detector(models_of(a.weights)[-1])))
+    with open_server(Session(pictures, dataset), a.port) as server:
+        print(f"{len(pictures)} pictures: open http://127.0.0.1:{server.server_address[1]} (Ctrl-C ends)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(f"{len(dataset.rows)} pictures are in {dataset.path}")
 
 
 def cmd_export(a: argparse.Namespace) -> None:
@@ -116,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     try:
-        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export}[a.command](a)
+        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label}[a.command](a)
     except (DataError, BystanderError, FloatingPointError) as e:
         print(f"bystander-lab: {e}", file=sys.stderr)
         return 2

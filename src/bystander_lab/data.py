@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from bystander_lab.augment import Example, augment
+from bystander_lab.augment import UNKNOWN, Example, augment, whole
 from bystander_lab.cache import ImageCache, open_cache
 from bystander_lab.loss import Targets
+from bystander_lab.roles import load_roles
 from bystander_lab.widerface import DataError, Sample, load_widerface
 
+Labelled = tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]  # picture, xyxy, ignore, role: see augment.Example
 # How often an image is drawn, by event prefix; others 1. Up: varied scenes with several true faces. Down: dense tiny
 # crowds, squashed thumbnails, and a webcam set that was augmented before.
 EVENT_WEIGHTS = (
@@ -32,6 +36,9 @@ class DataSettings:
     cache_long: int = 512  # px, long side of the cached copy
     mosaic: float = 0.75  # share of mosaics among the training pictures
     event_weights: tuple[tuple[str, float], ...] = EVENT_WEIGHTS
+    roles: tuple[Path, ...] = ()  # JSONL files with a role per face; empty: faces only
+    role_long: int = 640  # px, long side of their cached copy: as sharp as the detector sees them in use
+    role_share: float = 0.6  # share of pictures with roles among the training pictures; the others teach faces alone
 
 
 def event_weight(sample: Sample, weights: tuple[tuple[str, float], ...]) -> float:
@@ -40,39 +47,55 @@ def event_weight(sample: Sample, weights: tuple[tuple[str, float], ...]) -> floa
     return by_event * (1.0 if (~sample.invalid).any() else 0.5)
 
 
-class Mosaics(IterableDataset):
-    """An endless stream of examples; each worker has its own random stream, derived from ``seed``."""
+def role_weights(samples: list[Sample]) -> np.ndarray:
+    """(n,) how often an image with roles is drawn: less where its group has many alike, twice with both roles in it."""
+    size = Counter(s.group for s in samples)
+    both = [len({int(r) for r in s.role if r >= 0}) > 1 for s in samples if s.role is not None]
+    return np.array([(2 if b else 1) / math.sqrt(size[s.group]) for s, b in zip(samples, both, strict=True)])
 
-    def __init__(self, samples: list[Sample], cache: ImageCache, settings: DataSettings, seed: int) -> None:
-        self.samples, self.cache, self.settings, self.seed = samples, cache, settings, seed
-        weights = np.array([event_weight(s, settings.event_weights) for s in samples])
+
+class Pool:
+    """Images to draw from, shrunk and cached."""
+
+    def __init__(self, samples: list[Sample], weights: np.ndarray, cache: ImageCache) -> None:
+        self.samples, self.cache = samples, cache
         self.cumulative = np.cumsum(weights) / weights.sum()
 
-    def example(self, i: int) -> Example:
-        sample = self.samples[i]
-        return Example(self.cache[i], sample.xyxy * np.float32(self.cache.index[i].scale), sample.invalid)
+    def pick(self, rng: np.random.Generator) -> Example:
+        i = int(np.searchsorted(self.cumulative, rng.random()))
+        s = self.samples[i]
+        role = np.full(len(s.xyxy), UNKNOWN) if s.role is None else s.role
+        return Example(self.cache[i], s.xyxy * np.float32(self.cache.index[i].scale), s.invalid, role)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
+
+class Pictures(IterableDataset):
+    """An endless stream of examples; each worker has its own random stream, derived from ``seed``."""
+
+    def __init__(self, faces: Pool, roles: Pool | None, settings: DataSettings, seed: int) -> None:
+        self.faces, self.roles, self.settings, self.seed = faces, roles, settings, seed
+
+    def example(self, rng: np.random.Generator) -> Example:
+        s = self.settings
+        if self.roles and rng.random() < s.role_share:
+            return whole(self.roles.pick(rng), s.imgsz, rng)
+        return augment(lambda: self.faces.pick(rng), s.imgsz, rng, s.mosaic)
+
+    def __iter__(self) -> Iterator[Labelled]:
         worker = get_worker_info()
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        s = self.settings
-
-        def pick() -> Example:
-            return self.example(int(np.searchsorted(self.cumulative, rng.random())))
-
         while True:
-            e = augment(pick, s.imgsz, rng, s.mosaic)
-            yield torch.from_numpy(e.image), e.xyxy, e.ignore
+            e = self.example(rng)
+            yield torch.from_numpy(e.image), e.xyxy, e.ignore, e.role
 
 
-def collate(batch: list[tuple[Tensor, np.ndarray, np.ndarray]]) -> tuple[Tensor, Targets]:
+def collate(batch: list[Labelled]) -> tuple[Tensor, Targets]:
     """Examples -> images (b, 3, s, s) uint8 in channels_last memory, and Targets."""
-    images = torch.stack([image for image, _, _ in batch]).permute(0, 3, 1, 2)  # (b, 3, s, s)
+    images = torch.stack([image for image, *_ in batch]).permute(0, 3, 1, 2)  # (b, 3, s, s)
     boxes, ignore = [np.zeros((0, 6), np.float32)], [np.zeros((0, 5), np.float32)]
-    for i, (_, xyxy, flags) in enumerate(batch):
+    for i, (_, xyxy, flags, role) in enumerate(batch):
         good, bad = xyxy[~flags], xyxy[flags]
         centre, side = (good[:, :2] + good[:, 2:]) / 2, good[:, 2:] - good[:, :2]
-        head = np.tile(np.array([[i, 0]], np.float32), (len(good), 1))
+        head = np.stack((np.full(len(good), i), role[~flags]), 1).astype(np.float32)
         boxes.append(np.concatenate((head, centre, side), 1))
         ignore.append(np.concatenate((np.full((len(bad), 1), i, np.float32), bad), 1))
     return images, Targets(torch.from_numpy(np.concatenate(boxes)), torch.from_numpy(np.concatenate(ignore)))
@@ -88,9 +111,14 @@ def training_samples(settings: DataSettings) -> list[Sample]:
 
 def training_batches(settings: DataSettings, batch: int, workers: int, seed: int) -> Iterator[tuple[Tensor, Targets]]:
     samples = training_samples(settings)
-    cache = open_cache(samples, settings.cache_long, settings.cache.expanduser())
+    folder = settings.cache.expanduser()
+    weights = np.array([event_weight(s, settings.event_weights) for s in samples])
+    faces, roles = Pool(samples, weights, open_cache(samples, settings.cache_long, folder)), None
+    if settings.roles:
+        judged = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
+        roles = Pool(judged, role_weights(judged), open_cache(judged, settings.role_long, folder))
     loader = DataLoader(
-        Mosaics(samples, cache, settings, seed), batch, num_workers=workers, collate_fn=collate,
+        Pictures(faces, roles, settings, seed), batch, num_workers=workers, collate_fn=collate,
         prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
     )  # fmt: skip
     return iter(loader)

@@ -26,6 +26,7 @@ from bystander_lab.widerface import DataError, Sample, load_widerface, read_imag
 HEIGHTS = (0, 10, 16, 32)  # px at long side 640
 LONG = 640
 SETTINGS = DetectorSettings(imgsz=LONG, min_score=0.01)
+MAX_DROP = 0.005  # AP that learning roles may cost
 SUBSETS = ("easy", "medium", "hard")
 Find = Callable[[Frame], Detections]
 Table = dict[str, tuple[float, ...]]  # set -> AP for each of HEIGHTS; one number for a subset
@@ -150,6 +151,12 @@ def largest_difference(a: Table, b: Table) -> float:
     pairs = np.array([(x, y) for name in a for x, y in zip(a[name], b[name], strict=True)])
     both = pairs[~np.isnan(pairs).all(1)]
     return float(np.nan_to_num(np.abs(both[:, 0] - both[:, 1]), nan=np.inf).max(initial=0.0))
+
+
+def drops(before: Table, after: Table) -> dict[str, float]:
+    """Set -> how far its AP over faces of all heights fell, where that is more than ``MAX_DROP``."""
+    fell = {name: before[name][0] - after[name][0] for name in before}
+    return {name: by for name, by in fell.items() if by > MAX_DROP}
 
 
 def render(ours: dict[str, Table]) -> str:

@@ -9,29 +9,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import pickle
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from bystander.models.onnx import OnnxModel
-from bystander_lab.model import STRIDES, Conv, YOLOv5, load_checkpoint
+from bystander_lab.model import STRIDES, Conv, YOLOv5, open_checkpoint
 from bystander_lab.widerface import DataError
 
 PARITY_SHAPES = ((1, 256, 256), (2, 192, 320), (1, 384, 640), (1, 640, 352))  # (b, h, w); none is the traced one
 TOLERANCE_PX = 0.05  # boxes; scores 1e-4
-
-
-def open_checkpoint(path: Path) -> tuple[YOLOv5, dict[str, Any]]:
-    """``model.load_checkpoint`` with DataError for a file that is not a training checkpoint. OSError when missing."""
-    try:
-        return load_checkpoint(path)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, RuntimeError) as e:
-        raise DataError(f"{path}: not a checkpoint that bystander-lab train wrote ({type(e).__name__})") from e
 
 
 def fuse(model: YOLOv5) -> YOLOv5:

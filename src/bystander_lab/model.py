@@ -11,13 +11,17 @@ state dict loads key for key. Layer ``i`` of that file is ``model.i`` here.
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bystander_lab.widerface import DataError
+
 STRIDES = (8, 16, 32)
+ANCHORS = 3  # per level
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.50)}  # depth, width multipliers as published
 FACE = ("face",)
 # k-means over 7,917 augmented faces at 352 px (anchors.py) gave sides from 4x6 to 77x97 px at a mean best IoU of 0.78;
@@ -192,3 +196,11 @@ def load_checkpoint(path: Path) -> tuple[YOLOv5, dict[str, Any]]:
     model = yolov5(checkpoint["size"], tuple(checkpoint["names"]))
     model.load_state_dict(checkpoint["ema"])
     return model.eval(), checkpoint
+
+
+def open_checkpoint(path: Path) -> tuple[YOLOv5, dict[str, Any]]:
+    """``load_checkpoint`` with DataError for a file that is not a training checkpoint. OSError when missing."""
+    try:
+        return load_checkpoint(path)
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, RuntimeError) as e:
+        raise DataError(f"{path}: not a checkpoint that bystander-lab train wrote ({type(e).__name__})") from e

@@ -27,6 +27,8 @@ class Sample:
     xyxy: np.ndarray  # (n, 4) float32 image px
     invalid: np.ndarray  # (n,) bool
     attributes: np.ndarray  # (n, 6) int: blur, expression, illumination, invalid, occlusion, pose
+    role: np.ndarray | None = None  # (n,) int index into roles.ROLES, -1 unknown; None: no role is known
+    group: str = ""  # film or photo that the image is of; images of one group are alike
 
 
 def load_widerface(root: Path | str, split: str) -> list[Sample]:

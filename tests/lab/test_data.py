@@ -16,7 +16,7 @@ def example(xyxy=((30, 20, 50, 44),)):
     boxes = np.array(xyxy, np.float32).reshape(-1, 4)
     for x1, y1, x2, y2 in boxes.astype(int):
         image[y1:y2, x1:x2] = 255
-    return Example(image, boxes, np.zeros(len(boxes), bool))
+    return Example(image, boxes, np.zeros(len(boxes), bool), np.arange(len(boxes)))
 
 
 def wider(root, text, images=("a/1.jpg",)):
@@ -94,9 +94,12 @@ def test_flip_moves_the_box_with_the_face():
 
 def test_a_face_mostly_outside_becomes_an_ignore_region():
     """What is left of a face cut off by the tile is ignored, not taught as background; what is whole stays a face."""
-    boxes, ignore = crop_labels(np.array([[-18, 0, 2, 20], [4, 4, 24, 24]], np.float32), np.zeros(2, bool), 64, 64)
-    assert ignore.tolist() == [True, False]
-    assert boxes.min() >= 0
+    picture = np.zeros((64, 64, 3), np.uint8)
+    boxes = np.array([[-18, 0, 2, 20], [4, 4, 24, 24]], np.float32)
+    e = crop_labels(Example(picture, boxes, np.zeros(2, bool), np.array([0, 1])))
+    assert e.ignore.tolist() == [True, False]
+    assert e.role.tolist() == [0, 1]
+    assert e.xyxy.min() >= 0
 
 
 def test_occlusion_stays_near_the_face():

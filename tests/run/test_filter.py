@@ -5,13 +5,23 @@ import numpy as np
 import pytest
 
 from bystander.errors import OutputError
-from bystander.run.face_filter import Click, FaceFilter, FilterSettings, Planned, reach_back, stored_point
+from bystander.run.face_filter import (
+    Click,
+    FaceFilter,
+    FilterSettings,
+    Planned,
+    Zone,
+    in_zones,
+    reach_back,
+    stored_point,
+)
 from bystander.run.meters import Meters
 from bystander.run.preview import Preview
 from bystander.run.timeline import TracksFile, fingerprint
 from bystander.stages.cover import cover_whole
 from bystander.stages.letterbox import letterbox
-from bystander.types import Choices, Detections
+from bystander.stages.policy import PolicySettings
+from bystander.types import Choices, Detections, Verdict
 from fakes import faces, noise_frame
 
 BOX = (16, 12, 40, 36)
@@ -81,7 +91,7 @@ def test_a_click_means_the_upright_picture(rotation):
     _, box = letterbox(frame, 64, 32)
     x, y = 10.0, 20.0
     tiny = np.array([[x, y, x, y]], np.float32) + np.array([box.pad_left, box.pad_top] * 2, np.float32)
-    assert stored_point(Click(x, y, 0), frame) == pytest.approx(tuple(box.to_frame(tiny)[0][:2]))
+    assert stored_point(x, y, frame) == pytest.approx(tuple(box.to_frame(tiny)[0][:2]))
 
 
 def test_a_fault_is_told_once_and_counted_each_time(caplog):
@@ -162,3 +172,70 @@ def test_nothing_found_covers_nothing():
     (covered,) = f.push(frame, f.detect(frame)) + f.flush()
     assert not covered.whole
     assert np.array_equal(covered.frame.y, before)
+
+
+def play(f, count, found=lambda _: faces(BOX, evidence=0.98), picture=noise_frame):
+    """Run frames through; whether the face's middle left each of them as it was."""
+    out = []
+    for i in range(count):
+        frame = picture(index=i)
+        out.append((frame, frame.y[18:30, 22:34].copy()))
+        f.push(frame, found(i))
+    f.flush()
+    return [np.array_equal(frame.y[18:30, 22:34], before) for frame, before in out]
+
+
+AUTO = {"policy": PolicySettings(keep="auto")}
+
+
+def test_the_model_alone_keeps_its_subject():
+    """With evidence for it the face is covered at first and then sharp to the end, without flicker."""
+    shown = play(face_filter(**AUTO), 50)
+    assert not any(shown[:12])
+    assert all(shown[25:])
+
+
+def test_a_cut_covers_everybody_until_they_are_known():
+    """The first half second of another shot is covered; the shot before stays sharp to its last frame."""
+
+    def picture(index):
+        frame = noise_frame(index=index)
+        if index >= 40:
+            frame.y[...] = 255 - frame.y // 2
+        return frame
+
+    shown = play(face_filter(**AUTO), 80, picture=picture)
+    assert all(shown[25:40])
+    assert not any(shown[40:53])
+    assert all(shown[66:])
+
+
+def test_a_click_to_cover_holds_from_the_first_frame():
+    """A person's word to cover beats the evidence, and before its time it may be anybody, so nobody is kept."""
+    shown = play(face_filter(clicks=(Click(28, 24, 1.2, Verdict.COVER),), **AUTO), 60)
+    assert not any(shown)
+
+
+def test_a_click_to_cover_that_finds_nobody_keeps_nobody(caplog):
+    """Whoever was meant may be anybody: the model keeps no one, and one line says why."""
+    shown = play(face_filter(clicks=(Click(60, 4, 0.2, Verdict.COVER),), **AUTO), 50)
+    assert not any(shown)
+    assert caplog.text.count("no rule keeps anybody") == 1
+
+
+def test_keep_and_cover_may_come_in_any_order():
+    """Clicks are taken by their time, and the person's keep stands beside the cover of somebody else."""
+    clicks = (Click(28, 24, 1.0), Click(55, 40, 0.2, Verdict.COVER))
+    shown = play(face_filter(clicks=clicks), 50, lambda _: faces(BOX, (50, 36, 60, 46)))
+    assert not any(shown[:14])  # what still waits in the look-back profits from the click, too
+    assert all(shown[26:])
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_zone_means_the_upright_picture(rotation):
+    """Of two faces only the one whose middle lies in the zone of the upright picture is in it."""
+    frame = noise_frame(64, 48, rotation_deg=rotation)
+    tracks = face_filter().tracker.update(faces(BOX, (48, 30, 60, 44)), 0.0, 64, 48)
+    middle = {0: (28, 24), 90: (24, 28), 180: (36, 24), 270: (24, 36)}[rotation]
+    zone = Zone(middle[0] - 4, middle[1] - 4, 8, 8)
+    assert in_zones(Planned(frame, tracks), (zone,)) == {tracks[0].id}

@@ -22,12 +22,13 @@ def test_boxes_arrive_in_frame_pixels():
     assert np.allclose(found.xyxy, [[576, 324, 704, 396]], atol=2)
 
 
-def test_roles_are_evidence_and_do_not_move_the_score():
-    """Objectness alone is the score; the share of "interview" is the foreground evidence."""
-    rows = np.array([[50, 50, 20, 20, 0.8, 0.3, 0.1]], np.float32)
+@pytest.mark.parametrize(("interview", "background", "evidence"), [(0.9, 0.3, 0.75), (0.3, 0.1, 0.3), (0, 0, 0)])
+def test_roles_are_evidence_and_do_not_move_the_score(interview, background, evidence):
+    """Objectness alone is the score; "interview" is evidence as far as it is sure and nothing else is."""
+    rows = np.array([[50, 50, 20, 20, 0.8, interview, background]], np.float32)
     found = decode(rows, ("interview", "background"), DetectorSettings())
     assert found.score.tolist() == pytest.approx([0.8])
-    assert found.foreground.tolist() == pytest.approx([0.75])
+    assert found.foreground.tolist() == pytest.approx([evidence])
 
 
 def test_a_model_without_roles_gives_no_evidence_to_keep():

@@ -86,3 +86,55 @@ def test_a_face_that_walks_out_is_not_kept_outside():
     """A coasting track whose centre has left the frame ends."""
     out = [faces((W - 60 + 12 * i, 100, W - 30 + 12 * i, 140)) for i in range(4)]
     assert run(out + [NOBODY] * 6)[-1] == ()
+
+
+SPOT = (100, 100, 130, 140)
+
+
+def test_evidence_is_averaged_over_the_track():
+    """One bad detection among good ones lowers the mean without deciding; many do."""
+    good, bad = faces(SPOT, evidence=0.95), faces(SPOT, evidence=0.05)
+    steps = run([good] * 30 + [bad] + [good] * 5 + [bad] * 30)
+    values = [t[0].foreground for t in steps]
+    assert values[29] > 0.94
+    assert 0.8 < values[30] < values[29]
+    assert values[-1] < 0.1
+
+
+def test_not_to_be_found_speaks_against_a_subject():
+    """Evidence falls with every frame in which the face is missed."""
+    steps = run([faces(SPOT, evidence=0.95)] * 30 + [NOBODY] * 5)
+    values = [t[0].foreground for t in steps[29:]]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < values[0] - 0.1
+
+
+def test_evidence_from_before_an_overlap_does_not_help_afterwards():
+    """Who comes out of an overlap may be somebody else: the mean is then no better than the newest detection."""
+    other = (110, 100, 140, 140)
+    doubtful = faces(SPOT, other, evidence=0.3)
+    steps = run([faces(SPOT, evidence=0.98)] * 30 + [doubtful])
+    assert steps[-1][0].foreground <= 0.31
+
+
+def test_a_blink_leaves_a_track_steady_and_a_longer_gap_does_not():
+    """Unseen for two frames the track is steady when found again; after five it is not."""
+    seen = faces(SPOT)
+    assert run([seen] * 20 + [NOBODY] + [seen])[-1][0].steady
+    assert not run([seen] * 20 + [NOBODY] * 5 + [seen])[-1][0].steady
+
+
+def test_after_a_cut_everybody_is_new():
+    """A face at the very same place gets another id; the old one stays covered for a moment and is never seen again."""
+    tracker = Tracker()
+    for i in range(20):
+        (before,) = tracker.update(faces(SPOT, evidence=0.98), i / 25, W, H)
+    tracker.cut()
+    new, ghost = tracker.update(faces(SPOT, evidence=0.98), 20 / 25, W, H)
+    assert (new.id, new.steady, new.age_s) == (before.id + 1, False, 0)
+    assert ghost.id == before.id
+    assert ghost.unseen_s > 0
+    for i in range(21, 32):
+        tracks = tracker.update(faces(SPOT), i / 25, W, H)
+    assert [t.id for t in tracks] == [new.id]
+    assert tracks[0].steady

@@ -16,9 +16,10 @@ import numpy as np
 from bystander import boxes
 from bystander.run.meters import Meters
 from bystander.stages.cover import CoverSettings, cover, cover_whole
-from bystander.stages.policy import Policy, PolicySettings, track_at
+from bystander.stages.cuts import CutDetector
+from bystander.stages.policy import Policy, PolicySettings, track_at, tracks_at
 from bystander.stages.tracker import Tracker, TrackerSettings
-from bystander.types import Choices, CoveredFrame, Detections, Frame, Track
+from bystander.types import Choices, CoveredFrame, Detections, Frame, Track, Verdict
 
 log = logging.getLogger("bystander")
 Detect = Callable[[Frame], Detections]
@@ -28,11 +29,22 @@ MAX_FACES = 2000  # more in one frame is nonsense
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A person's word: keep whoever is under this point at this time."""
+    """A person's word: keep, or cover, whoever is under this point at this time."""
 
     x: float  # px of the upright picture, as a player shows it
     y: float
     time_s: float
+    verdict: Verdict = Verdict.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A person's word: keep whoever's face has its middle in here."""
+
+    x: float  # px of the upright picture
+    y: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class FilterSettings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     cover: CoverSettings = field(default_factory=CoverSettings)
     clicks: tuple[Click, ...] = ()
+    zones: tuple[Zone, ...] = ()
     lookback_s: float = 0.4  # a new face is covered in so much of the past, too
     lookback_frames: int = 60  # and in no more frames, so that memory is bounded at any frame rate
 
@@ -51,6 +64,7 @@ class Planned:
 
     frame: Frame
     tracks: tuple[Track, ...] | None
+    shot: int = 0
 
 
 class FaceFilter:
@@ -63,8 +77,11 @@ class FaceFilter:
         self.detector, self.settings, self.meters = detector, settings, meters
         self.tracker = Tracker(settings.tracker)
         self.policy = Policy(settings.policy)
-        self.choices = Choices()
-        self.clicks = list(settings.clicks)
+        self.clicks = sorted(settings.clicks, key=lambda c: c.time_s)
+        # until everybody whom a person covers was found, anybody may be one of them
+        self.choices = Choices(rules=not any(c.verdict is Verdict.COVER for c in self.clicks))
+        self.unplaced = False  # somebody whom a person covered was not found
+        self.cuts, self.shot = CutDetector(), 0
         self.held: deque[Planned] = deque()  # frames that a face found soon may still reach back into
         self.known: set[int] = set()
 
@@ -85,7 +102,7 @@ class FaceFilter:
         except Exception as e:
             self._failed("tracker", e)
             tracks = None
-        self.held.append(Planned(frame, tracks))
+        self.held.append(Planned(frame, tracks, self.shot))
         ready = []
         while self.held and self._due(frame.time_s):
             ready.append(self._paint(self.held.popleft()))
@@ -100,10 +117,13 @@ class FaceFilter:
         ready = [self._paint(p) for p in self.held]
         self.held.clear()
         for click in self.clicks:
-            log.warning("the film ends before %.2f s; nobody is kept for that point", click.time_s)
+            log.warning("the film ends before %.2f s; nobody was found for that point", click.time_s)
         return ready
 
     def _plan(self, frame: Frame, found: Detections | None) -> tuple[Track, ...] | None:
+        if self.cuts(frame):
+            self.shot += 1
+            self.tracker.cut()
         if found is None:
             return None
         tracks = self.tracker.update(found, frame.time_s, frame.width, frame.height)
@@ -113,16 +133,30 @@ class FaceFilter:
         self.known.update(t.id for t in fresh)
         if fresh:
             for i, planned in enumerate(self.held):
-                self.held[i] = replace(planned, tracks=reach_back(planned, fresh, frame.time_s))
+                if planned.shot == self.shot:  # before a cut the same place shows something else
+                    self.held[i] = replace(planned, tracks=reach_back(planned, fresh, frame.time_s))
         self.meters.counts["people"] = len(self.known)
         return tracks
 
     def _click(self, click: Click, frame: Frame, tracks: Sequence[Track]) -> None:
-        hit = track_at(tracks, *stored_point(click, frame))
-        if hit is None:
-            log.warning("nobody is at %g,%g at %.2f s; nobody is kept for it", click.x, click.y, click.time_s)
-            return
-        self.choices = replace(self.choices, keep=self.choices.keep | {hit}, version=self.choices.version + 1)
+        point, c = stored_point(click.x, click.y, frame), self.choices
+        if click.verdict is Verdict.COVER:
+            hits = tracks_at(tracks, *point)
+            waiting = any(later.verdict is Verdict.COVER for later in self.clicks)
+            self.unplaced |= not hits
+            c = replace(c, cover=c.cover | set(hits), rules=not waiting and not self.unplaced)
+        else:
+            hit = track_at(tracks, *point)
+            hits = [] if hit is None else [hit]
+            c = replace(c, keep=c.keep | set(hits))
+        self.choices = replace(c, version=c.version + 1)
+        if not hits:
+            so = (
+                "no rule keeps anybody, as it may be them"
+                if click.verdict is Verdict.COVER
+                else "nobody is kept for it"
+            )
+            log.warning("nobody is at %g,%g at %.2f s; %s", click.x, click.y, click.time_s, so)
 
     def _paint(self, planned: Planned) -> CoveredFrame:
         covered, kept = self._covered(planned)
@@ -139,7 +173,7 @@ class FaceFilter:
             return cover_whole(frame), frozenset()
         try:
             with self.meters.stage("cover"):
-                kept = self.policy.kept(planned.tracks, self.choices)
+                kept = self.policy.kept(planned.tracks, self.choices, in_zones(planned, self.settings.zones))
                 regions = self.policy.regions(planned.tracks, kept, frame.width, frame.height)
                 return cover(frame, regions, self.settings.cover), kept
         except Exception as e:
@@ -165,9 +199,22 @@ def reach_back(planned: Planned, fresh: Sequence[Track], now_s: float) -> tuple[
     return planned.tracks + tuple(added)
 
 
-def stored_point(click: Click, frame: Frame) -> tuple[float, float]:
-    """The click in luma px of the stored frame, which may be turned against what a player shows."""
-    x, y, w, h = click.x, click.y, frame.width, frame.height
+def in_zones(planned: Planned, zones: Sequence[Zone]) -> frozenset[int]:
+    """Ids of the tracks whose middle lies in one of the zones."""
+    inside = set()
+    for zone in zones:
+        ax, ay = stored_point(zone.x, zone.y, planned.frame)
+        bx, by = stored_point(zone.x + zone.width, zone.y + zone.height, planned.frame)
+        for t in planned.tracks or ():
+            x, y = (t.xyxy[0] + t.xyxy[2]) / 2, (t.xyxy[1] + t.xyxy[3]) / 2
+            if min(ax, bx) <= x < max(ax, bx) and min(ay, by) <= y < max(ay, by):
+                inside.add(t.id)
+    return frozenset(inside)
+
+
+def stored_point(x: float, y: float, frame: Frame) -> tuple[float, float]:
+    """A point of the upright picture in luma px of the stored frame, which may be turned against it."""
+    w, h = frame.width, frame.height
     return {90: (y, h - x), 180: (w - x, h - y), 270: (w - y, x)}.get(frame.rotation_deg, (x, y))
 
 

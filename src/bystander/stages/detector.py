@@ -63,8 +63,11 @@ def decode(rows: F32, names: tuple[str, ...], settings: DetectorSettings) -> Det
 
 
 def evidence(scores: F32, names: tuple[str, ...]) -> F32:
-    """(n, classes) -> (n,) share of "interview" among the classes; 0 where the model knows no roles."""
+    """(n, classes) -> (n,) for "interview": its score or its share among the classes, whichever is less.
+
+    Little of every class is little evidence. 0 where the model knows no roles.
+    """
     if INTERVIEW not in names:
         return np.zeros(len(scores), np.float32)
     mine = scores[:, names.index(INTERVIEW)]
-    return np.asarray(mine / np.maximum(scores.sum(axis=1), 1e-6), np.float32)
+    return np.asarray(np.minimum(mine, mine / np.maximum(scores.sum(axis=1), 1e-6)), np.float32)

@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bystander import boxes
+from bystander.stages.evidence import LIMIT, follow, log_odds, probability
 from bystander.types import F32, Detections, Track
+
+BLINK_S = 0.1  # a face unseen for no longer is still the same person
+GHOST_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Face:
     xyxy: F32  # (4,) newest detection, moved along while unseen
     velocity: F32  # (2,)
     score: float
-    foreground: float
+    odds: float  # running mean of the evidence, log-odds
+    latest: float  # evidence of the newest detection, log-odds
     first_s: float
     seen_s: float
     clean_since_s: float
@@ -57,6 +62,7 @@ class Tracker:
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
         self.faces: list[Face] = []
+        self.ghosts: list[Face] = []  # of the shot before: covered for a moment, never found again
         self.time_s: float | None = None
         self.next_id = 1
 
@@ -65,7 +71,7 @@ class Tracker:
         s = self.settings
         gap = 0.0 if self.time_s is None else time_s - self.time_s
         if gap < 0 or gap > s.reset_gap_s:
-            self.faces = []
+            self.faces, self.ghosts = [], []
             gap = 0.0
         self.time_s = time_s
         for face in self.faces:
@@ -79,7 +85,21 @@ class Tracker:
                 self.faces.append(self.start(found, int(i), time_s))
         self.faces = [f for f in self.faces if not self.gone(f, time_s, width, height)]
         mark_overlaps(self.faces, time_s)
-        return tuple(self.report(f, time_s) for f in self.faces)
+        for face in self.faces:
+            if face.seen_s < time_s:  # not to be found speaks against a subject
+                face.odds = follow(face.odds, -LIMIT, gap, face.hits)
+            if face.clean_since_s == time_s:  # better evidence from before may be of somebody else
+                face.odds = min(face.odds, face.latest)
+        self.ghosts = [f for f in self.ghosts if time_s - f.seen_s <= GHOST_S]
+        return tuple(self.report(f, time_s) for f in (*self.faces, *self.ghosts))
+
+    def cut(self) -> None:
+        """Another shot begins with the next update: everybody in it is new.
+
+        The old faces stay covered where they were for a moment, in case the cut was none (a flash).
+        """
+        self.ghosts += self.faces
+        self.faces = []
 
     def match(self, found: Detections, rows: np.ndarray, faces: Sequence[Face], time_s: float) -> list[Face]:
         """Give detections ``rows`` to ``faces``, best first; returns the faces left without one."""
@@ -102,9 +122,10 @@ class Tracker:
         return [f for k, f in enumerate(left) if k not in taken]
 
     def start(self, found: Detections, i: int, time_s: float) -> Face:
+        odds = log_odds(float(found.foreground[i]))
         face = Face(
             self.next_id, found.xyxy[i].copy(), np.zeros(2, np.float32), float(found.score[i]),
-            float(found.foreground[i]), time_s, time_s, time_s,
+            odds, odds, time_s, time_s, time_s,
         )  # fmt: skip
         self.next_id += 1
         return face
@@ -114,12 +135,13 @@ class Tracker:
         step = (found.xyxy[i, :2] + found.xyxy[i, 2:]) / 2 - face.centre  # beyond what the velocity foretold
         if unseen > 0:
             face.velocity += np.float32(0.5) * step / np.float32(unseen)
-        if unseen > self.settings.steady_after_s:  # found again: may be somebody else
+        if unseen > BLINK_S:  # found again: may be somebody else
             face.clean_since_s = time_s
         face.xyxy = found.xyxy[i].copy()
         face.score = float(found.score[i])
         face.hits += 1
-        face.foreground += (float(found.foreground[i]) - face.foreground) / min(face.hits, 30)
+        face.latest = log_odds(float(found.foreground[i]))
+        face.odds = follow(face.odds, face.latest, unseen, face.hits)
         face.seen_s = time_s
 
     def gone(self, face: Face, time_s: float, width: int, height: int) -> bool:
@@ -134,9 +156,9 @@ class Tracker:
         g = self.settings.growth_per_s * unseen
         x1, y1, x2, y2 = (float(v) for v in boxes.grow(face.xyxy, g, g, g, g)[0])
         return Track(
-            id=face.id, xyxy=(x1, y1, x2, y2), score=face.score, foreground=face.foreground,
+            id=face.id, xyxy=(x1, y1, x2, y2), score=face.score, foreground=probability(face.odds),
             age_s=time_s - face.first_s, unseen_s=unseen, speed=float(np.hypot(*face.velocity)) / face.height,
-            steady=unseen == 0 and time_s - face.clean_since_s >= self.settings.steady_after_s,
+            steady=unseen <= BLINK_S and time_s - face.clean_since_s >= self.settings.steady_after_s,
         )  # fmt: skip
 
 

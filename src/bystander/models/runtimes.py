@@ -98,7 +98,7 @@ def provider_options(runtime: Runtime) -> dict[str, str]:
     """Options of ONNX Runtime's providers; TensorRT keeps its engines, whose building takes minutes."""
     if runtime.device != "tensorrt":
         return {}
-    folder = str(cache_folder() / "tensorrt")
+    folder = str(cache_folder("tensorrt"))
     return {
         "trt_fp16_enable": str(runtime.precision == "fp16"),
         "trt_engine_cache_enable": "True", "trt_engine_cache_path": folder,
@@ -106,10 +106,10 @@ def provider_options(runtime: Runtime) -> dict[str, str]:
     }  # fmt: skip
 
 
-def cache_folder() -> Path:
+def cache_folder(*below: str) -> Path:
     """Where this user's caches lie. Made if it is not there; ModelError when that fails."""
     base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(base).expanduser() / "bystander"
+    folder = Path(base, "bystander", *below).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

@@ -38,7 +38,6 @@ class DataSettings:
     event_weights: tuple[tuple[str, float], ...] = EVENT_WEIGHTS
     roles: tuple[Path, ...] = ()  # JSONL files with a role per face; empty: faces only
     role_long: int = 640  # px, long side of their cached copy: as sharp as the detector sees them in use
-    role_share: float = 0.6  # share of pictures with roles among the training pictures; the others teach faces alone
 
 
 def event_weight(sample: Sample, weights: tuple[tuple[str, float], ...]) -> float:
@@ -71,14 +70,14 @@ class Pool:
 class Pictures(IterableDataset):
     """An endless stream of examples; each worker has its own random stream, derived from ``seed``."""
 
-    def __init__(self, faces: Pool, roles: Pool | None, settings: DataSettings, seed: int) -> None:
-        self.faces, self.roles, self.settings, self.seed = faces, roles, settings, seed
+    def __init__(self, pool: Pool, settings: DataSettings, seed: int) -> None:
+        self.pool, self.settings, self.seed = pool, settings, seed
 
     def example(self, rng: np.random.Generator) -> Example:
         s = self.settings
-        if self.roles and rng.random() < s.role_share:
-            return whole(self.roles.pick(rng), s.imgsz, rng)
-        return augment(lambda: self.faces.pick(rng), s.imgsz, rng, s.mosaic)
+        if s.roles:
+            return whole(self.pool.pick(rng), s.imgsz, rng)
+        return augment(lambda: self.pool.pick(rng), s.imgsz, rng, s.mosaic)
 
     def __iter__(self) -> Iterator[Labelled]:
         worker = get_worker_info()
@@ -102,8 +101,10 @@ def collate(batch: list[Labelled]) -> tuple[Tensor, Targets]:
 
 
 def training_samples(settings: DataSettings) -> list[Sample]:
-    """All training images of all roots. DataError when there is nothing to learn from."""
+    """All training images of all roots, or those with roles. DataError when there is nothing to learn from."""
     samples = [s for root in settings.roots for s in load_widerface(root, "train")]
+    if settings.roles:
+        samples = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
     if not any((~s.invalid).any() for s in samples):
         raise DataError(f"{', '.join(map(str, settings.roots))}: no labelled face in the training split")
     return samples
@@ -111,14 +112,13 @@ def training_samples(settings: DataSettings) -> list[Sample]:
 
 def training_batches(settings: DataSettings, batch: int, workers: int, seed: int) -> Iterator[tuple[Tensor, Targets]]:
     samples = training_samples(settings)
-    folder = settings.cache.expanduser()
-    weights = np.array([event_weight(s, settings.event_weights) for s in samples])
-    faces, roles = Pool(samples, weights, open_cache(samples, settings.cache_long, folder)), None
     if settings.roles:
-        judged = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
-        roles = Pool(judged, role_weights(judged), open_cache(judged, settings.role_long, folder))
+        weights, long_side = role_weights(samples), settings.role_long
+    else:
+        weights, long_side = np.array([event_weight(s, settings.event_weights) for s in samples]), settings.cache_long
+    pool = Pool(samples, weights, open_cache(samples, long_side, settings.cache.expanduser()))
     loader = DataLoader(
-        Pictures(faces, roles, settings, seed), batch, num_workers=workers, collate_fn=collate,
+        Pictures(pool, settings, seed), batch, num_workers=workers, collate_fn=collate,
         prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
     )  # fmt: skip
     return iter(loader)

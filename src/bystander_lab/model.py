@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bystander.stages.detector import INTERVIEW
 from bystander_lab.widerface import DataError
 
 STRIDES = (8, 16, 32)
-ANCHORS = 3  # per level
+TOWER = 64  # channels
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.50)}  # depth, width multipliers as published
 FACE = ("face",)
 # k-means over 7,917 augmented faces at 352 px (anchors.py) gave sides from 4x6 to 77x97 px at a mean best IoU of 0.78;
@@ -87,29 +88,49 @@ class SPPF(nn.Module):
         return self.cv2(torch.cat((x, a, b, self.m(b)), 1))
 
 
+def tower(channels: int, outputs: int) -> nn.Sequential:
+    """What tells roles in one level's features: two 3x3 convolutions to see what is around a face, and the classes.
+
+    Starts undecided: the last weights are zero.
+    """
+    last = nn.Conv2d(TOWER, outputs, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(Conv(channels, TOWER, 3), Conv(TOWER, TOWER, 3), last)
+
+
 class Detect(nn.Module):
-    """One 1x1 convolution a level; anchors are kept in cells of their level, as published."""
+    """One 1x1 convolution a level; anchors are kept in cells of their level, as published.
+
+    For roles, the classes come from a tower of their own, and the published convolutions stay those of a face
+    detector: boxes and objectness cannot change while roles are learnt.
+    """
 
     anchors: Tensor
 
-    def __init__(self, classes: int, channels: tuple[int, ...], anchors_px: Any) -> None:
+    def __init__(self, classes: int, channels: tuple[int, ...], anchors_px: Any, *, roles: bool) -> None:
         super().__init__()
-        self.outputs = 5 + classes
         px = torch.tensor(anchors_px, dtype=torch.float32)  # (levels, anchors, 2)
         self.register_buffer("anchors", px / torch.tensor(STRIDES).view(-1, 1, 1))
-        self.m = nn.ModuleList(nn.Conv2d(c, self.outputs * px.shape[1], 1) for c in channels)
+        a, own = px.shape[1], len(FACE) if roles else classes
+        self.m = nn.ModuleList(nn.Conv2d(c, (5 + own) * a, 1) for c in channels)
+        self.tower = nn.ModuleList(tower(c, classes * a) for c in channels) if roles else None
         for conv, stride in zip(self.m, STRIDES, strict=True):
-            bias = conv.bias.data.view(px.shape[1], -1)  # start from about 8 objects a 640 px picture
+            bias = conv.bias.data.view(a, -1)  # start from about 8 objects a 640 px picture
             bias[:, 4] += math.log(8 / (640 / stride) ** 2)
-            bias[:, 5:] += math.log(0.6 / (classes - 0.99999))
+            bias[:, 5:] += math.log(0.6 / (own - 0.99999))
 
     def forward(self, features: list[Tensor]) -> list[Tensor] | Tensor:
-        heads = []
-        for conv, x in zip(self.m, features, strict=True):
-            b, _, h, w = x.shape
-            raw = conv(x).view(b, self.anchors.shape[1], self.outputs, h, w)
-            heads.append(raw.permute(0, 1, 3, 4, 2))  # (b, a, h, w, o)
+        heads = [self.split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
+        if self.tower:
+            roles = [self.split(tower(x)) for tower, x in zip(self.tower, features, strict=True)]
+            heads = [torch.cat((face[..., :5], role), -1) for face, role in zip(heads, roles, strict=True)]
         return heads if self.training else torch.cat([self.decode(i, head) for i, head in enumerate(heads)], 1)
+
+    def split(self, y: Tensor) -> Tensor:
+        """(b, a * o, h, w) -> (b, a, h, w, o)."""
+        b, _, h, w = y.shape
+        return y.view(b, self.anchors.shape[1], -1, h, w).permute(0, 1, 3, 4, 2)
 
     def decode(self, level: int, raw: Tensor) -> Tensor:
         """(b, a, h, w, o) logits -> (b, a*h*w, o) predictions in input px."""
@@ -163,7 +184,7 @@ class YOLOv5(nn.Module):
                 Conv(c4, c4, 3, 2),
                 nn.Identity(),  # 22: concatenated with 10
                 C3(2 * c4, c5, rep(3), shortcut=False),  # 23
-                Detect(len(names), (c3, c4, c5), anchors),  # 24
+                Detect(len(names), (c3, c4, c5), anchors, roles=INTERVIEW in names),  # 24
             ]
         )
 

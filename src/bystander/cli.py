@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
     f.add_argument("--min-score", type=float, help="a face counts from this score on; lower covers more (default 0.2)")
+    f.add_argument("--one-pass", action="store_const", const=True, help="do not look at the whole film first")
     f.add_argument("--crf", type=int, help="quality of the picture, lower is better (default 20)")
     f.add_argument("--keep-metadata", action="store_const", const=True, help="keep title, artist, date; never places")
     f.add_argument("--overwrite", action="store_const", const=True, help="replace OUT if it exists")
@@ -213,25 +214,34 @@ def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Repor
         return FileWriter(reader, out, task.settings.writer())
 
     s = task.settings
-    job = Job(source, open_reader, open_writer, task.model, s.detector(), s.filter(), task.tracks, s.overwrite)
+    job = Job(source, open_reader, open_writer, task.model, s.detector(), s.filter(), task.tracks, s.overwrite,
+              s.one_pass)  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
                TimeRemainingColumn())  # fmt: skip
     hidden = task.quiet or task.json
     with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as progress:
         bar = progress.add_task(source.name, total=None, fps=0.0)
-        started = told = time.monotonic()
+        told = time.monotonic()
+        passes = {"cover": told} if s.one_pass else {"analyse": told, "cover": told}  # and when each began
 
-        def each(covered: CoveredFrame, total: int) -> None:
+        def advance(name: str, n: int, total: int) -> None:
+            """``n`` frames of ``total`` are done in this pass."""
             nonlocal told
-            n, now = covered.frame.index + 1, time.monotonic()
-            fps = n / max(now - started, 1e-9)
-            progress.update(bar, completed=n, total=total or None, fps=fps)
+            now = time.monotonic()
+            if n == 1:
+                passes[name] = now
+            fps = n / max(now - passes[name], 1e-9)
+            before = total * list(passes).index(name)
+            progress.update(bar, completed=before + n, total=total * len(passes) or None, fps=fps)
             if task.json and now - told >= PROGRESS_S:
                 told = now
-                event("progress", source=str(source), frames=n, total=total, fps=round(fps, 2))
+                event("progress", source=str(source), stage=name, frames=n, total=total, fps=round(fps, 2))
+
+        def each(covered: CoveredFrame, total: int) -> None:
+            advance("cover", covered.frame.index + 1, total)
             on_frame(covered, total)
 
-        return cover_file(job, each)
+        return cover_file(job, each, lambda i, total: advance("analyse", i + 1, total))
 
 
 def tell(task: Task, source: Path, out: Path, report: Report) -> None:

@@ -45,6 +45,7 @@ class Settings:
     precision: str = "auto"
     imgsz: int = 640
     min_score: float = TrackerSettings().new_score  # a face counts from this score on; 0-1
+    one_pass: bool = False  # decide as the film goes by, as a live run does
     crf: int = 20
     keep_metadata: bool = False
     overwrite: bool = False

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -65,6 +66,13 @@ class Planned:
     frame: Frame
     tracks: tuple[Track, ...] | None
     shot: int = 0
+    subjects: frozenset[int] | None = None  # known from the whole film; None: the policy decides as it goes
+
+
+class Script(Protocol):
+    """What a whole film's analysis has decided."""
+
+    def at(self, frame: Frame) -> tuple[tuple[Track, ...], frozenset[int]] | None: ...
 
 
 class FaceFilter:
@@ -75,6 +83,7 @@ class FaceFilter:
     ) -> None:
         self.record = record
         self.detector, self.settings, self.meters = detector, settings, meters
+        self.script: Script | None = None  # when set, frames are painted as planned; nothing is detected or tracked
         self.tracker = Tracker(settings.tracker)
         self.policy = Policy(settings.policy)
         self.clicks = sorted(settings.clicks, key=lambda c: c.time_s)
@@ -87,6 +96,8 @@ class FaceFilter:
 
     def detect(self, frame: Frame) -> Detections | None:
         """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
+        if self.script is not None:
+            return Detections.none()
         try:
             with self.meters.stage("detect"):
                 return sane(self.detector(frame), frame.width, frame.height)
@@ -98,17 +109,19 @@ class FaceFilter:
         """Take the next frame; returns the frames that are ready to leave, covered, in order."""
         try:
             with self.meters.stage("track"):
-                tracks = self._plan(frame, found)
+                planned = self._plan(frame, found) if self.script is None else self._follow(frame, self.script)
         except Exception as e:
             self._failed("tracker", e)
-            tracks = None
-        self.held.append(Planned(frame, tracks, self.shot))
+            planned = Planned(frame, None)
+        self.held.append(planned)
         ready = []
         while self.held and self._due(frame.time_s):
             ready.append(self._paint(self.held.popleft()))
         return ready
 
     def _due(self, now_s: float) -> bool:
+        if self.script is not None:
+            return True
         old = now_s - self.held[0].frame.time_s >= self.settings.lookback_s
         return old or len(self.held) > self.settings.lookback_frames
 
@@ -120,15 +133,24 @@ class FaceFilter:
             log.warning("the film ends before %.2f s; nobody was found for that point", click.time_s)
         return ready
 
-    def _plan(self, frame: Frame, found: Detections | None) -> tuple[Track, ...] | None:
+    def _follow(self, frame: Frame, script: Script) -> Planned:
+        found = script.at(frame)
+        if found is None:
+            return Planned(frame, None)
+        tracks, subjects = found
+        self._due_clicks(frame, tracks)
+        self.known.update(t.id for t in tracks)
+        self.meters.counts["people"] = len(self.known)
+        return Planned(frame, tracks, subjects=subjects)
+
+    def _plan(self, frame: Frame, found: Detections | None) -> Planned:
         if self.cuts(frame):
             self.shot += 1
             self.tracker.cut()
         if found is None:
-            return None
+            return Planned(frame, None, self.shot)
         tracks = self.tracker.update(found, frame.time_s, frame.width, frame.height)
-        while self.clicks and self.clicks[0].time_s <= frame.time_s:
-            self._click(self.clicks.pop(0), frame, tracks)
+        self._due_clicks(frame, tracks)
         fresh = [t for t in tracks if t.id not in self.known]
         self.known.update(t.id for t in fresh)
         if fresh:
@@ -136,7 +158,11 @@ class FaceFilter:
                 if planned.shot == self.shot:  # before a cut the same place shows something else
                     self.held[i] = replace(planned, tracks=reach_back(planned, fresh, frame.time_s))
         self.meters.counts["people"] = len(self.known)
-        return tracks
+        return Planned(frame, tracks, self.shot)
+
+    def _due_clicks(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        while self.clicks and self.clicks[0].time_s <= frame.time_s:
+            self._click(self.clicks.pop(0), frame, tracks)
 
     def _click(self, click: Click, frame: Frame, tracks: Sequence[Track]) -> None:
         point, c = stored_point(click.x, click.y, frame), self.choices
@@ -173,7 +199,8 @@ class FaceFilter:
             return cover_whole(frame), frozenset()
         try:
             with self.meters.stage("cover"):
-                kept = self.policy.kept(planned.tracks, self.choices, in_zones(planned, self.settings.zones))
+                zoned = in_zones(planned, self.settings.zones)
+                kept = self.policy.kept(planned.tracks, self.choices, zoned, planned.subjects)
                 regions = self.policy.regions(planned.tracks, kept, frame.width, frame.height)
                 return cover(frame, regions, self.settings.cover), kept
         except Exception as e:
@@ -191,12 +218,17 @@ def reach_back(planned: Planned, fresh: Sequence[Track], now_s: float) -> tuple[
     if planned.tracks is None:
         return None
     before_s = now_s - planned.frame.time_s
-    margin = min(0.6, 1.5 * before_s)  # face sizes: a walker 3 m away moves about 1.5 face widths a second
+    margin = reach(before_s)
     added = []
     for t in fresh:
         x1, y1, x2, y2 = (float(v) for v in boxes.grow(t.xyxy, margin, margin, margin, margin)[0])
         added.append(replace(t, xyxy=(x1, y1, x2, y2), unseen_s=before_s, age_s=0.0, steady=False))
     return planned.tracks + tuple(added)
+
+
+def reach(before_s: float) -> float:
+    """How far a face may have been from where it was first seen so long after, in face sizes."""
+    return min(0.6, 1.5 * before_s)  # a walker 3 m away moves about 1.5 face widths a second
 
 
 def in_zones(planned: Planned, zones: Sequence[Zone]) -> frozenset[int]:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.meters import Meters
-from bystander.run.offline import OfflineSettings, run_offline
+from bystander.run.offline import OfflineSettings, looks, run_offline
+from bystander.run.plan import Plan, make_plan
 from bystander.run.timeline import TracksFile, fingerprint
 from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import CoveredFrame, Model, Reader, Writer
@@ -43,6 +44,7 @@ class Job:
     filter: FilterSettings
     tracks: Path | None = None
     overwrite: bool = False
+    one_pass: bool = False  # decide as the film goes by, as a live run does
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,21 @@ class Report:
     notes: tuple[str, ...]
 
 
-def cover_file(job: Job, on_frame: Callable[[CoveredFrame, int], None] = lambda _c, _n: None) -> Report:
-    """Run the job. ``on_frame`` gets each covered frame and the estimated number of frames (0: unknown)."""
+def cover_file(
+    job: Job,
+    on_frame: Callable[[CoveredFrame, int], None] = lambda _c, _n: None,
+    on_look: Callable[[int, int], None] = lambda _i, _n: None,
+) -> Report:
+    """Run the job: analyse the film, then cover it, unless it is to be done in one pass.
+
+    ``on_look`` gets each analysed frame's number and ``on_frame`` each covered frame, both with the estimated number of
+    frames (0: unknown).
+    """
     meters = Meters()
     with ExitStack() as stack:
         reader = job.open_reader(job.source)
         stack.callback(reader.close)
-        writer = job.open_writer(reader)
+        writer = job.open_writer(reader)  # before the analysis: what cannot be written is told at once
         stack.callback(writer.abort)
         record = None
         if job.tracks:
@@ -69,5 +79,19 @@ def cover_file(job: Job, on_frame: Callable[[CoveredFrame, int], None] = lambda 
                       "settings": {"detector": asdict(job.detector), **asdict(job.filter)}}  # fmt: skip
             record = stack.enter_context(TracksFile(job.tracks, header, overwrite=job.overwrite)).add
         face_filter = FaceFilter(Detector(job.model, job.detector), job.filter, meters, record)
+        if not job.one_pass:
+            face_filter.script = analyse(job, face_filter, on_look)
         run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
         return Report(meters, tuple(reader.damage), (*reader.info.notes, *writer.notes))
+
+
+def analyse(job: Job, face_filter: FaceFilter, on_look: Callable[[int, int], None]) -> Plan:
+    """The first pass: every frame is looked at, none is kept."""
+    reader = job.open_reader(job.source)
+    info = reader.info
+    try:
+        found = list(looks(reader, face_filter, OfflineSettings(), lambda f: on_look(f.index, info.frames)))
+    finally:
+        reader.close()
+    with face_filter.meters.stage("plan"):
+        return make_plan(found, job.filter, info.width, info.height)

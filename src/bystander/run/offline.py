@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bystander.run.face_filter import FaceFilter
+from bystander.run.plan import Look
+from bystander.stages.cuts import CutDetector
 from bystander.types import CoveredFrame, Detections, Frame, Reader, Writer
 
 T = TypeVar("T")
@@ -81,6 +83,17 @@ def detected(
                 yield first, result.result()
         for first, result in pending:
             yield first, result.result()
+
+
+def looks(
+    reader: Reader, face_filter: FaceFilter, s: OfflineSettings, on_frame: Callable[[Frame], None]
+) -> Iterator[Look]:
+    """What the detector finds in each frame of the source, in order. No frame is kept."""
+    cuts = CutDetector()
+    with closing(ahead_of(reader, s.detect_workers * s.ahead)) as frames:
+        for frame, found in detected(frames, face_filter, s):
+            yield Look(frame.pts, frame.time_s, found, cuts(frame))
+            on_frame(frame)
 
 
 def covered_frames(reader: Reader, face_filter: FaceFilter, s: OfflineSettings) -> Generator[CoveredFrame, None, None]:

@@ -105,14 +105,22 @@ class Policy:
         found = (region_of(t, self.settings, width, height) for t in tracks if t.id not in kept)
         return tuple(r for r in found if r is not None)
 
-    def kept(self, tracks: Sequence[Track], choices: Choices, zoned: frozenset[int] = frozenset()) -> frozenset[int]:
-        """Ids that stay sharp in the next frame; ``zoned`` are those inside a zone that a person drew.
+    def kept(
+        self,
+        tracks: Sequence[Track],
+        choices: Choices,
+        zoned: frozenset[int] = frozenset(),
+        judged: frozenset[int] | None = None,
+    ) -> frozenset[int]:
+        """Ids that stay sharp in the next frame.
 
-        A person's word to cover beats everything; coasting tracks are never kept.
+        ``zoned``: those inside a zone that a person drew. ``judged``: the subjects in this frame, where the whole film
+        is known; the rule "auto" then has nothing to find out. A person's word to cover beats everything; coasting
+        tracks are never kept.
         """
         ruled = {t.id for t in tracks if t.steady and t.id in zoned}
         if self.settings.keep == "auto":
-            ruled |= self.subjects.update(tracks)
+            ruled |= self.subjects.update(tracks) if judged is None else judged
         elif self.settings.keep == "largest" and (leader := self.lead(tracks)) is not None:
             ruled.add(leader)
         ruled -= self.barred(tracks, choices)

@@ -105,12 +105,13 @@ class Outlet:
         back_off = BackOff()
         while not self.closing.is_set():
             begin = self.meters.clock()
+            fault: BystanderError
             try:
                 self._connection()
                 self.state = "closed"
                 return
-            except OutputError as e:
-                fault: BystanderError = e
+            except BystanderError as e:
+                fault = e
             except Exception as e:  # a fault of one output must not take the others along
                 log.exception("%s: unexpected fault", self.output.name)
                 fault = OutputError(f"{self.output.name}: unexpected fault ({type(e).__name__})")

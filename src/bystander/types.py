@@ -142,7 +142,7 @@ class Sound:
 
     @property
     def end_s(self) -> float:
-        return self.time_s + self.samples.shape[1] / self.rate
+        return self.time_s + int(self.samples.shape[1]) / self.rate
 
 
 class Reader(Protocol):

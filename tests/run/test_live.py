@@ -214,7 +214,7 @@ def test_nothing_but_covered_frames_reaches_a_sink():
 
 
 def test_a_slow_detector_drops_frames_in_the_slot_only():
-    """Ten times too slow: frames are dropped at the input and counted, all that leave are covered, and memory is bounded."""
+    """Ten times too slow: frames are dropped at the input and counted, and all that leave are covered."""
 
     def slow(_frame):
         time.sleep(0.05)
@@ -235,7 +235,7 @@ def test_too_many_faults_in_a_row_end_the_stream():
 
     sink = FakeSink()
     settings = LiveSettings(lookahead_s=0, faults_in_row=10)
-    with pytest.raises(LiveError, match="10 frames in a row.*RuntimeError"):
+    with pytest.raises(LiveError, match=r"10 frames in a row.*RuntimeError"):
         go(FakeLive(clip(100), step_s=0.02), sink, detect=broken, settings=settings)
     assert all(sink.whole)
 

@@ -95,7 +95,7 @@ def shown(url: str) -> str:
     path = u.path
     if u.scheme.lower() in KEYED and path.count("/") >= 2 and not path.endswith("/"):
         path = f"{path.rpartition('/')[0]}/{HIDDEN}"
-    names = ["?" + "&".join(n if n in SAFE_WORDS else f"{n}={HIDDEN}" for n, _ in parse_qsl(u.query, True))]  # noqa: FBT003
+    names = ["?" + "&".join(n if n in SAFE_WORDS else f"{n}={HIDDEN}" for n, _ in parse_qsl(u.query, True))]
     return f"{u.scheme}://{user}{host}{port}{path}{names[0] if u.query else ''}"
 
 

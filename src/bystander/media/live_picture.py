@@ -21,20 +21,24 @@ def even_size(covered: CoveredFrame) -> tuple[int, int]:
 
 
 def planar(covered: CoveredFrame, width: int, height: int) -> U8:
-    """(height * 3 / 2, width) planes Y, U, V, as OpenCV and PyAV take 4:2:0. TypeError for anything but covered frames."""
+    """(height * 3 / 2, width) planes Y, U, V, as OpenCV and PyAV take 4:2:0. TypeError for all but covered frames."""
     if not isinstance(covered, CoveredFrame):
         raise TypeError(f"only covered frames may be shown, not {type(covered).__name__}")
     f = covered.frame
     y, u, v = (np.rot90(p, k=-f.rotation_deg // 90) for p in (f.y, f.u, f.v))
     if f.full_range:
-        y = cv2.convertScaleAbs(np.ascontiguousarray(y), alpha=219 / 255, beta=16)
-        u, v = (cv2.convertScaleAbs(np.ascontiguousarray(p), alpha=224 / 255, beta=128 - 128 * 224 / 255) for p in (u, v))
+        y, u, v = limited(y, 219, 16), limited(u, 224, 16), limited(v, 224, 16)
     out: U8 = np.empty((height * 3 // 2, width), np.uint8)
     chroma = out[height:].reshape(2, height // 2, width // 2)
     place(y, out[:height], BLACK)
     place(u, chroma[0], NEUTRAL)
     place(v, chroma[1], NEUTRAL)
     return out
+
+
+def limited(plane: U8, span: int, least: int) -> U8:
+    """Values 0-255 moved to ``span`` levels from ``least`` on."""
+    return np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(plane), alpha=span / 255, beta=least), np.uint8)
 
 
 def place(plane: U8, out: U8, bars: int) -> None:

@@ -147,8 +147,7 @@ def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
     if address.kind == "mjpeg":
         from bystander.media.mjpeg import MjpegServer
 
-        server = MjpegServer(address)
-        return lambda: server.sink()
+        return MjpegServer(address).sink
     if address.kind == "vcam":
         from bystander.media.vcam import VirtualCamera, load
 
@@ -163,9 +162,11 @@ def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
 def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]]:
     """A function that opens FFmpeg's muxer for this address."""
     if a.kind == "srt":
+
         def srt() -> tuple[Any, Any]:
             pipe = SrtStream(a, OutputError)
             return av.open(pipe, "w", format="mpegts", container_options=PROMPT), pipe
+
         return srt  # fmt: skip
     if a.kind == "file":
         return recording(a, settings)
@@ -178,7 +179,9 @@ def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]
         "stdio": ("pipe:1", "mpegts", {}),
     }.get(a.kind, ("", "", {}))
     if not url:
-        raise SettingsError(f"{a.name}: cannot be sent to; choose rtmp, rtsp, srt, udp, mjpeg, vcam, -, a file or a folder/")
+        raise SettingsError(
+            f"{a.name}: cannot be sent to; choose rtmp, rtsp, srt, udp, mjpeg, vcam, -, a file or a folder/"
+        )
     return lambda: (av.open(url, "w", format=how, container_options={**PROMPT, **options}), None)
 
 
@@ -191,12 +194,15 @@ def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, A
         in_folder(playlist.parent if path.suffix != ".m3u8" else playlist, OutputError)
         playlist.parent.mkdir(exist_ok=True)
         segments = {"hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%05d.ts"))}
-        return lambda: (av.open(f"file:{playlist}", "w", format="hls", container_options={**HLS, **segments}), None)
+        return lambda: (
+            av.open(f"file:{playlist}", "w", format="hls", container_options={**PROMPT, **HLS, **segments}),
+            None,
+        )
     how = RECORDINGS.get(path.suffix.lower())
     if how is None:
         raise SettingsError(f"{a.name}: unknown kind of output; choose {', '.join(RECORDINGS)}, .m3u8 or a folder/")
     in_folder(path, OutputError)
     if path.exists() and not settings.overwrite:
         raise OutputError(f"{path}: exists; give --overwrite to replace it")
-    options = FRAGMENTS if how == "mp4" else {}
+    options = PROMPT | (FRAGMENTS if how == "mp4" else {})
     return lambda: (av.open(f"file:{path}", "w", format=how, container_options=options), None)

@@ -137,7 +137,7 @@ class LiveInput:
             self.resampler = av.AudioResampler("fltp", "stereo", RATE)
             return
         for piece in pieces:
-            if piece.pts is not None:
+            if piece.pts is not None and piece.time_base is not None:
                 samples = np.ascontiguousarray(piece.to_ndarray(), np.float32)
                 yield Sound(samples, RATE, float(piece.pts * piece.time_base))
 
@@ -174,8 +174,8 @@ def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
         return url, None, {**options, **({"listen": "1"} if listen else {"rw_timeout": MICROS})}
     if a.kind == "udp":
         # without localaddr every interface would listen
-        return f"udp://{a.host}:{a.port}", "mpegts", {
-            **options, "localaddr": a.host, "timeout": MICROS, "fifo_size": "50000", "overrun_nonfatal": "1"}  # fmt: skip
+        options |= {"localaddr": a.host, "timeout": MICROS, "fifo_size": "50000", "overrun_nonfatal": "1"}
+        return f"udp://{a.host}:{a.port}", "mpegts", options
     return a.url, None, {"rw_timeout": MICROS}
 
 

@@ -7,6 +7,7 @@ covered pictures.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -69,6 +70,10 @@ class MjpegSink:
         self.server.picture = None
 
 
+def differs(server: MjpegServer, shown: bytes | None) -> bool:
+    return server.picture is not shown
+
+
 def handler(server: MjpegServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -90,7 +95,7 @@ def handler(server: MjpegServer) -> type[BaseHTTPRequestHandler]:
             shown: bytes | None = None
             while True:
                 with server.fresh:
-                    server.fresh.wait_for(lambda: server.picture is not shown, WAIT_S)
+                    server.fresh.wait_for(partial(differs, server, shown), WAIT_S)
                     data = server.picture
                 if data is not None:
                     head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"

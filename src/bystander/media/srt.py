@@ -71,7 +71,12 @@ class SrtStream:
             latency = int(query.get("latency", LATENCY_MS))
         except ValueError as e:
             raise SettingsError(f"{self.name}: latency must be whole milliseconds") from e
-        for option, value in ((LATENCY, latency), (CONNTIMEO, TIMEOUT_MS), (SNDTIMEO, TIMEOUT_MS), (RCVTIMEO, TIMEOUT_MS)):
+        for option, value in (
+            (LATENCY, latency),
+            (CONNTIMEO, TIMEOUT_MS),
+            (SNDTIMEO, TIMEOUT_MS),
+            (RCVTIMEO, TIMEOUT_MS),
+        ):
             self._set(option, struct.pack("i", value))
         if query.get("passphrase") and not 10 <= len(query["passphrase"]) <= 79:
             raise SettingsError(f"{self.name}: a passphrase has 10 to 79 characters")

@@ -70,13 +70,14 @@ class LiveStream:
         self.arrived: dict[int, float] = {}  # frame index -> when it came in, for frames on their way
         self.shown: CoveredFrame | None = None  # newest covered picture of the input
         self.out_s = -1.0  # newest time that went out
-        self.emitted_s = self.fresh_s = self.meters.clock()  # when anything, and when a new picture went out
+        # when anything went out, when a new picture did, when a frame came in
+        self.emitted_s = self.fresh_s = self.taken_s = self.meters.clock()
         self.told_s = -STATUS_S
         self.faces: tuple[FaceStatus, ...] = ()
         self.kept: frozenset[int] = frozenset()
 
     def run(self) -> None:
-        """Until the source ends or ``control.stop()``. LiveError, or the first connection's error, when it cannot go on."""
+        """Until the source ends or ``control.stop()``. LiveError, or a first connection's error, when it must end."""
         try:
             self.intake.start()
             self._until_begun()
@@ -111,6 +112,7 @@ class LiveStream:
         return True
 
     def _frame(self, arrived: Arrived) -> None:
+        self.taken_s = self.meters.clock()
         self.arrived[arrived.frame.index] = arrived.arrived_s
         self._emit_all(self.stages.step(arrived.frame, jumped=arrived.jumped))
         self.intake.every = self.stages.governor.plan.every
@@ -146,7 +148,7 @@ class LiveStream:
     def _idle(self) -> None:
         """Show the last covered picture again, or the slate, where no new one is there in time."""
         now, s = self.meters.clock(), self.settings
-        if now - self.fresh_s > s.lookahead_s + s.stall_s and self.face_filter.held:
+        if now - self.taken_s > s.stall_s and self.face_filter.held:
             self._emit_all(self.face_filter.release())
         silent_s = now - self.fresh_s
         if silent_s < s.lookahead_s + s.stall_s or now - self.emitted_s < s.repeat_s:

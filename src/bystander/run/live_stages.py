@@ -24,7 +24,7 @@ log = logging.getLogger("bystander")
 QUIET_SPEED = 0.3  # face heights per second; faster faces are looked for in every frame
 
 
-class Late(Exception):  # noqa: N818  a fact, like a full queue
+class Late(Exception):
     """No answer before the deadline."""
 
 
@@ -112,7 +112,7 @@ class LiveStages:
             return None
 
     def _may_skip(self) -> bool:
-        """Every other frame, when the machine is too slow, nothing moves, nobody is kept, and a look back is possible."""
+        """Every other frame, when the machine is too slow, all is quiet, nobody is kept, a look back is possible."""
         f = self.face_filter
         nobody_kept = not f.choices.keep and f.choices.default is Verdict.COVER and f.settings.policy.keep == "none"
         quiet = all(t.speed < QUIET_SPEED and t.unseen_s == 0 for t in f.newest)

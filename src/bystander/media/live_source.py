@@ -27,7 +27,8 @@ READ_S = 5.0  # silence for longer is a lost connection
 OPEN_S = 10.0
 LISTEN_S = 24 * 3600.0  # how long a server waits for its publisher
 CODEC_TICKS = Fraction(1, 90_000)
-LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "500000", "analyzeduration": "1000000"}
+# not fflags nobuffer: it throws away what was read to know the streams, with the first key frame in it
+LOW_DELAY = {"flags": "low_delay", "probesize": "500000", "analyzeduration": "1000000"}
 MICROS = str(int(READ_S * 1e6))
 DAMAGED = 200  # packets in a row that do not decode: the stream is of no use
 
@@ -39,8 +40,7 @@ class LiveInput:
         """``realtime``: a file is played at its own pace. InputError or SettingsError when it cannot be opened."""
         self.address, self.closing = address, threading.Event()
         self.endless = address.kind not in ("file", "stdio")
-        # HLS and HTTP deliver in bursts, files as fast as they are read: their own times set the pace
-        self.paced = realtime or address.kind in ("http", "https", "file")
+        self.paced = realtime
         self.pipe: SrtStream | None = None
         try:
             self.container = self._open()
@@ -74,6 +74,8 @@ class LiveInput:
         self.video.thread_type = "SLICE"  # frame threads would hold pictures back
         self.audio = next((s for s in streams.audio if s.codec_context), None)
         self.resampler = av.AudioResampler("fltp", "stereo", RATE)
+        # HLS delivers in bursts, files over HTTP as fast as they are read: their own times set the pace
+        self.paced |= self.container.format.name == "hls" or bool(self.container.duration)
         rate = self.video.average_rate or self.video.guessed_rate or 0
         self.info = SourceInfo(self.address.name, self.video.width, self.video.height, 0, float(rate), 0.0, 0)
 

@@ -175,7 +175,7 @@ def fine(a, b):
     return float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
 
 
-def pull(url, out, seconds=2, before=()):
+def pull(url, out, seconds=4, before=()):
     """The ffmpeg program as a viewer: record some seconds."""
     command = ["ffmpeg", "-v", "error", "-y", *before, "-i", url, "-t", str(seconds), "-c", "copy", str(out)]
     subprocess.run(command, check=False, timeout=30, stdin=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ import pytest
 from bystander.errors import InputError, OutputError, SettingsError
 from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
 from bystander.media.live_source import open_live
 from bystander.stages.cover import CoverSettings, cover, slate
 from bystander.types import Frame, Sound
@@ -250,3 +250,16 @@ def test_close_from_another_thread_ends_a_source(tmp_path):
     source = open_live(parse(str(make_clip(tmp_path / "a.mp4", frames=300))), realtime=True)
     threading.Timer(0.3, source.close).start()
     assert len(list(source)) < 100
+
+
+def test_sound_from_the_start_is_taken_by_flv(tmp_path):
+    """RTMP's format refuses packets older than the first; the sound encoder's first one would be."""
+    path = tmp_path / "a.flv"
+    target = Target("a", lambda: (av.open(str(path), "w", format="flv", container_options=PROMPT), None))
+    sink = EncodedSink(target, StreamSettings())
+    for i in range(10, 40):
+        sink.picture(covered(i))
+        sink.sound(Sound(np.zeros((2, 1920), np.float32), RATE, i / 25))
+    sink.close()
+    with av.open(str(path)) as c:
+        assert min(p.dts for p in c.demux() if p.dts is not None) >= 0

@@ -29,6 +29,10 @@ WRITE_TIMEOUT = str(5_000_000)  # µs; a connection that takes no byte for so lo
 SILENCE_AFTER_S = 0.5  # sound that is so late is taken for silence
 # one packet is sent as soon as it is there; the muxer's own wait for the other stream would add delay
 PROMPT = {"max_interleave_delta": "1", "flush_packets": "1"}
+# with its length a player need not wait for the next picture to know where this one ends
+LENGTHS = {"omit_video_pes_length": "0"}
+# FLV refuses packets older than the first one, and the sound encoder's first packet lies 21 ms before its first sample
+SOUND_AFTER_S = 0.05
 BITS_PER_PIXEL = 0.11  # at 30 fps: 720p gets 3 Mbit/s, 1080p 6.8
 RECORDINGS = {".mkv": "matroska", ".mp4": "mp4", ".ts": "mpegts"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # readable even when it was cut off
@@ -97,7 +101,7 @@ class EncodedSink:
             self.audio = self.container.add_stream("aac", rate=RATE, layout="stereo")
             self.audio.bit_rate = 128_000
         self.container.start_encoding()
-        self.track = SoundTrack(RATE, covered.frame.time_s)
+        self.track = SoundTrack(RATE, covered.frame.time_s + SOUND_AFTER_S)
         self.key_s = covered.frame.time_s
 
     def _send(self, covered: CoveredFrame) -> None:
@@ -165,7 +169,7 @@ def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]
 
         def srt() -> tuple[Any, Any]:
             pipe = SrtStream(a, OutputError)
-            return av.open(pipe, "w", format="mpegts", container_options=PROMPT), pipe
+            return av.open(pipe, "w", format="mpegts", container_options=PROMPT | LENGTHS), pipe
 
         return srt  # fmt: skip
     if a.kind == "file":
@@ -175,8 +179,8 @@ def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]
         "rtmps": (a.url, "flv", {"rw_timeout": WRITE_TIMEOUT, "flvflags": "no_duration_filesize"}),
         "rtsp": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
         "rtsps": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
-        "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", {}),
-        "stdio": ("pipe:1", "mpegts", {}),
+        "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", LENGTHS),
+        "stdio": ("pipe:1", "mpegts", LENGTHS),
     }.get(a.kind, ("", "", {}))
     if not url:
         raise SettingsError(

@@ -28,7 +28,7 @@ OPEN_S = 10.0
 LISTEN_S = 24 * 3600.0  # how long a server waits for its publisher
 CODEC_TICKS = Fraction(1, 90_000)
 # not fflags nobuffer: it throws away what was read to know the streams, with the first key frame in it
-LOW_DELAY = {"flags": "low_delay", "probesize": "500000", "analyzeduration": "1000000"}
+QUICK = {"probesize": "500000", "analyzeduration": "1000000"}
 MICROS = str(int(READ_S * 1e6))
 DAMAGED = 200  # packets in a row that do not decode: the stream is of no use
 
@@ -59,7 +59,7 @@ class LiveInput:
         a = self.address
         if a.kind == "srt":
             self.pipe = SrtStream(a, InputError, self.closing)
-            return av.open(self.pipe, format="mpegts", container_options=LOW_DELAY)
+            return av.open(self.pipe, format="mpegts", container_options=QUICK)
         url, how, options = arguments(a)
         patience = (LISTEN_S, READ_S) if "listen" in options else (OPEN_S, READ_S)
         if a.kind in ("file", "stdio"):
@@ -161,7 +161,7 @@ class LiveInput:
 
 def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
     """What FFmpeg needs to open this address: its url, its format (None: by looking), its options."""
-    options = dict(LOW_DELAY)
+    options = dict(QUICK)
     if a.kind == "stdio":
         return "pipe:0", None, options
     if a.kind == "device":

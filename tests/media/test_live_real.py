@@ -25,6 +25,7 @@ from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_output import Output
 from fakes import FakeSink, faces
 from receivers import decoded, free_port
+from rtsp_server import RtspServer
 
 RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 BOX = (96, 72, 224, 168)
@@ -370,3 +371,18 @@ def test_libsrt_answers_with_the_version_the_option_numbers_are_from(srt):
     """Option numbers of libsrt are those of series 1."""
     srt.srt_getversion.restype = ctypes.c_uint32
     assert srt.srt_getversion() >> 16 == 1
+
+
+def test_an_rtsp_camera_is_pulled_and_comes_back():
+    """RTSP over TCP with sound; the cable is pulled for a moment, and the stream goes on."""
+    sink = FakeSink()
+    with RtspServer() as server, feed(["-f", "rtsp", "-rtsp_transport", "tcp", f"rtsp://127.0.0.1:{server.port}/cam"]):
+        until(lambda: server.sdp)
+        with running(f"rtsp://bob:passw0rd@127.0.0.1:{server.port}/cam", Output("x", sink.open)) as stream:
+            until(lambda: sum(not w for w in sink.whole) > 25)
+            server.cut()
+            until(lambda: stream.intake.reconnects == 1)
+            seen = len(sink.whole)
+            until(lambda: sum(not w for w in sink.whole[seen:]) > 25, 40)
+    assert sum(s.samples.shape[1] for _, s in sink.sounds) > 24_000
+    assert sink.times == sorted(set(sink.times))

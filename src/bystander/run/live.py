@@ -20,6 +20,7 @@ from bystander.run.live_input import Arrived, Intake
 from bystander.run.live_meters import LiveMeters
 from bystander.run.live_output import Outlet, Output, Sent
 from bystander.run.live_stages import LiveStages
+from bystander.run.stamps import TICK_S
 from bystander.stages.cover import at_time, slate
 from bystander.types import CoveredFrame, Frame, LiveSource, Track
 
@@ -154,9 +155,14 @@ class LiveStream:
         if silent_s < s.lookahead_s + s.stall_s or now - self.emitted_s < s.repeat_s:
             return
         picture = self.shown if self.shown and silent_s < s.slate_s and not self.control.panic else self._slate()
-        time_s = max(self.intake.now_s() - s.lookahead_s, self.out_s + s.repeat_s / 2, 0.0)
         self.meters.tick("repeats")
-        self._emit(Sent(at_time(picture, time_s), None))
+        self._emit(Sent(at_time(picture, self._repeat_time()), None))
+
+    def _repeat_time(self) -> float:
+        """When a picture is shown that has no time of its own: before the frames that still wait, s."""
+        held, s = self.face_filter.held, self.settings
+        wanted = max(self.intake.now_s() - s.lookahead_s, self.out_s + s.repeat_s / 2, 0.0)
+        return max(min(wanted, held[0].frame.time_s - TICK_S), self.out_s + TICK_S) if held else wanted
 
     def _slate(self) -> CoveredFrame:
         info, size = self.intake.info, self.settings.slate_size

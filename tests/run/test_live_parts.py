@@ -286,3 +286,30 @@ def replaced(frame, **planes):
     from dataclasses import replace
 
     return replace(frame, **planes)
+
+
+def test_a_new_detector_is_warm_before_it_is_used():
+    """A change of resolution never makes frames wait for the first, slow call of the new detector."""
+    called = []
+
+    def make(px):
+        return lambda frame: (called.append((px, frame.index)), faces())[1]
+
+    meters = LiveMeters(Clock())
+    face_filter = FaceFilter(make(640), FilterSettings(lookback_s=0.0), meters)
+    s = LiveStages(face_filter, make, meters, Governor(640), 2.0)
+    s.step(noise_frame(index=7))
+    s.governor.level = 1
+    s.change(512)
+    s.step(noise_frame(index=8))
+    assert called == [(640, 7), (512, 0), (512, 8)]
+
+
+def test_a_detector_that_is_ready_too_late_is_not_used():
+    """When the plan has moved on meanwhile, the old resolution does not come back."""
+    s = stages(lambda _: faces())
+    before = s.face_filter.detector
+    s.size = (64, 48)
+    s.governor.level = 2
+    s.change(512)
+    assert s.face_filter.detector is before

@@ -79,10 +79,14 @@ class LiveStream:
 
     def run(self) -> None:
         """Until the source ends or ``control.stop()``. LiveError, or a first connection's error, when it must end."""
+        s = self.settings
         try:
             self.intake.start()
             self._until_begun()
-            self.outlets = [Outlet(o, self.meters, wait=self.settings.wait) for o in self.outputs]
+            info = self.intake.info
+            self.stages.change(s.imgsz, (info.width, info.height) if info else s.slate_size)
+            self.outlets = [Outlet(o, self.meters, wait=s.wait) for o in self.outputs]
+            self.emitted_s = self.fresh_s = self.meters.clock() - s.slate_s  # begin with a slate
             while not self.control.stop_asked.is_set() and self._turn():
                 pass
             self._emit_all(self.face_filter.release())
@@ -96,7 +100,6 @@ class LiveStream:
             if self.control.stop_asked.is_set():
                 return
         self._raise_faults()
-        self.emitted_s = self.fresh_s = self.meters.clock() - self.settings.slate_s  # begin with a slate
 
     def _turn(self) -> bool:
         """One frame, or one wait for it. False when the stream is over."""

@@ -18,6 +18,7 @@ import numpy as np
 from bystander.run.face_filter import Detect, FaceFilter
 from bystander.run.governor import Governor, in_words
 from bystander.run.live_meters import LiveMeters
+from bystander.stages.cover import slate
 from bystander.types import CoveredFrame, Detections, Frame, Verdict
 
 log = logging.getLogger("bystander")
@@ -124,9 +125,20 @@ class LiveStages:
             load = (now - begin) / max(now - self.previous_s, 1e-6)
             if self.governor.update(max(load, self.pressure), now):
                 plan = self.governor.plan
-                self.face_filter.detector = self.make_detector(plan.imgsz)
+                threading.Thread(target=self.change, args=(plan.imgsz,), name="bystander-warm", daemon=True).start()
                 log.warning("speed: %s", in_words(plan, self.governor.plans[0]) or "everything as wished")
         self.previous_s = now
+
+    def change(self, px: int, size: tuple[int, int] | None = None) -> None:
+        """Work with a detector for ``px`` once it is warm; the first call of some takes seconds."""
+        width, height = size or self.size
+        detector = self.make_detector(px)
+        try:
+            detector(slate(width, height, "").frame)
+        except Exception as e:  # with a real frame it will fail again, and that frame is covered whole
+            log.warning("the detector for %d px fails (%s)", px, type(e).__name__)
+        if px == self.governor.plan.imgsz:
+            self.face_filter.detector = detector
 
     def fail(self, kind: str, e: Exception | None = None) -> None:
         """Count a frame that is covered whole, log its kind once."""

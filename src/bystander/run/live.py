@@ -22,7 +22,7 @@ from bystander.run.live_output import Outlet, Output, Sent
 from bystander.run.live_stages import LiveStages
 from bystander.run.stamps import TICK_S
 from bystander.stages.cover import at_time, slate
-from bystander.types import CoveredFrame, Frame, LiveSource, Track
+from bystander.types import Choices, CoveredFrame, Frame, LiveSource, Track
 
 log = logging.getLogger("bystander")
 NO_PICTURE = "bystander: waiting for the picture"
@@ -66,6 +66,9 @@ class LiveStream:
         governor = Governor(s.imgsz)
         lookback = replace(s.filter, lookback_s=s.lookahead_s)
         self.face_filter = FaceFilter(make_detector(s.imgsz), lookback, self.meters, self._note)
+        if self.control.choices.version == 0:  # nobody has said anything yet; covering clicks may await their moment
+            self.control.choices = self.face_filter.choices
+        self.applied: Choices | None = None  # the choices that the filter was given last
         self.stages = LiveStages(self.face_filter, make_detector, self.meters, governor, s.deadline_s)
         self.outputs, self.outlets = outputs, list[Outlet]()
         self.arrived: dict[int, float] = {}  # frame index -> when it came in, for frames on their way
@@ -104,8 +107,7 @@ class LiveStream:
     def _turn(self) -> bool:
         """One frame, or one wait for it. False when the stream is over."""
         arrived = self.intake.slot.take(POLL_S)
-        self.face_filter.choices = self.control.choices
-        self.face_filter.panic = self.control.panic
+        self._take_choices()
         if arrived is not None:
             self._frame(arrived)
         elif self.intake.ended.is_set():
@@ -114,6 +116,15 @@ class LiveStream:
         self._tell()
         self._raise_faults()
         return True
+
+    def _take_choices(self) -> None:
+        """People's newest word goes to the filter; what clicks settled there, to the people."""
+        self.face_filter.panic = self.control.panic
+        if self.control.choices is not self.applied:
+            self.face_filter.choices = self.control.choices
+        else:
+            self.control.choices = self.face_filter.choices
+        self.applied = self.control.choices
 
     def _frame(self, arrived: Arrived) -> None:
         self.taken_s = self.meters.clock()

@@ -222,50 +222,6 @@ def test_a_hanging_detector_is_not_asked_again():
     assert asked == [0]
 
 
-def test_frames_are_skipped_only_when_slow_and_quiet():
-    """Detection rests in every other frame while the governor lowers and nobody moves; the cover grows meanwhile."""
-    asked = []
-
-    def detect(frame):
-        asked.append(frame.index)
-        return faces((16, 12, 40, 36))
-
-    s = stages(detect, lookback_s=0.2)
-    for i in range(10):
-        s.step(noise_frame(index=i))
-    assert asked == list(range(10))
-    s.governor.level = 1
-    areas = []
-    for i in range(10, 30):
-        for covered in s.step(noise_frame(index=i)):
-            assert covered.regions
-            r = covered.regions[0]
-            areas.append((r.x2 - r.x1) * (r.y2 - r.y1))
-    assert len(asked) == 20
-    assert max(areas) > min(areas)
-
-
-@pytest.mark.parametrize("why", ["kept", "fast", "no look back"])
-def test_frames_are_never_skipped_when_somebody_may_get_away(why):
-    """A kept face, a fast one, or no look-back: every frame is looked at."""
-    asked = []
-
-    def detect(frame):
-        asked.append(frame.index)
-        x = 5 * frame.index if why == "fast" else 16
-        return faces((x, 12, x + 24, 36))
-
-    s = stages(detect, lookback_s=0.0 if why == "no look back" else 0.2)
-    s.governor.level = 1
-    if why == "kept":
-        control = Control()
-        control.keep(1)
-        s.face_filter.choices = control.choices
-    for i in range(12):
-        s.step(noise_frame(width=320, index=i))
-    assert asked[-8:] == list(range(4, 12))
-
-
 @pytest.mark.parametrize("how", ["dtype", "chroma", "read-only", "tiny"])
 def test_frames_that_cannot_be_painted_are_refused(how):
     """Planes that are not writable 8-bit 4:2:0 never enter the stages."""

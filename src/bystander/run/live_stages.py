@@ -19,10 +19,9 @@ from bystander.run.face_filter import Detect, FaceFilter
 from bystander.run.governor import Governor, in_words
 from bystander.run.live_meters import LiveMeters
 from bystander.stages.cover import slate
-from bystander.types import CoveredFrame, Detections, Frame, Verdict
+from bystander.types import CoveredFrame, Detections, Frame
 
 log = logging.getLogger("bystander")
-QUIET_SPEED = 0.3  # face heights per second; faster faces are looked for in every frame
 
 
 class Late(Exception):
@@ -76,7 +75,6 @@ class LiveStages:
         self.deadline_s = deadline_s
         self.size = (0, 0)
         self.faults_in_row = 0
-        self.skipped = False
         self.pressure = 0.0  # load that outputs report, like the stages' own
         self.previous_s: float | None = None
 
@@ -103,21 +101,11 @@ class LiveStages:
         return ready + self.face_filter.push(frame, self._found(frame))
 
     def _found(self, frame: Frame) -> Detections | None:
-        self.skipped = not self.skipped and self._may_skip()
-        if self.skipped:
-            return Detections.none()  # tracks coast and grow
         try:
             return self.watched(frame, self.deadline_s)
         except Late:
             self.fail("detector: late")
             return None
-
-    def _may_skip(self) -> bool:
-        """Every other frame, when the machine is too slow, all is quiet, nobody is kept, a look back is possible."""
-        f = self.face_filter
-        nobody_kept = not f.choices.keep and f.choices.default is Verdict.COVER and f.settings.policy.keep == "none"
-        quiet = all(t.speed < QUIET_SPEED and t.unseen_s == 0 for t in f.newest)
-        return self.governor.level > 0 and nobody_kept and quiet and f.settings.lookback_s >= 0.1
 
     def _govern(self, begin: float) -> None:
         now = self.meters.clock()

@@ -1,11 +1,13 @@
 """Stand-ins for the edges, and media made on the spot."""
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from bystander.errors import OutputError
 from bystander.types import CoveredFrame, Detections, Frame, SourceInfo
 
 
@@ -104,3 +106,50 @@ def packets(path, kind):
     with av.open(str(path)) as c:
         stream = next(s for s in c.streams if s.type == kind)
         return sorted((float(p.pts * p.time_base), bytes(p)) for p in c.demux(stream) if p.size)
+
+
+class FakeLive:
+    """A live source: yields its items, waiting ``step_s`` before each frame; an exception in the list is raised."""
+
+    def __init__(self, items, step_s=0.004, endless=False):
+        self.items, self.step_s, self.endless, self.closed = items, step_s, endless, threading.Event()
+        first = next((i for i in items if isinstance(i, Frame)), noise_frame())
+        self.info = SourceInfo("fake", first.width, first.height, 0, 25.0, 0, 0)
+
+    def __iter__(self):
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, Frame) and self.closed.wait(self.step_s):
+                return
+            yield item
+
+    def close(self):
+        self.closed.set()
+
+
+class FakeSink:
+    """Keeps copies of what leaves. ``faults``: numbers of the pictures at which OutputError is raised, once each."""
+
+    def __init__(self, faults=()):
+        self.faults, self.pictures, self.whole, self.times, self.sounds = set(faults), [], [], [], []
+        self.opened = self.closed = 0
+
+    def open(self):
+        self.opened += 1
+        return self
+
+    def picture(self, covered):
+        assert isinstance(covered, CoveredFrame)
+        if len(self.pictures) in self.faults:
+            self.faults.remove(len(self.pictures))
+            raise OutputError("fake: the other side is gone")
+        self.pictures.append(covered.frame.y.copy())
+        self.whole.append(covered.whole)
+        self.times.append(covered.frame.time_s)
+
+    def sound(self, sound):
+        self.sounds.append((len(self.pictures), sound))
+
+    def close(self):
+        self.closed += 1

@@ -1,14 +1,21 @@
 """The promise, attacked: every stage raises, every bad value arrives, and no raw pixel leaves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bystander.errors import OutputError
+from bystander.errors import LiveError, OutputError
+from bystander.media.address import parse
+from bystander.media.live_sinks import StreamSettings, open_sink
 from bystander.run.face_filter import FaceFilter, FilterSettings
+from bystander.run.live import LiveSettings, LiveStream
+from bystander.run.live_output import Output
 from bystander.run.meters import Meters
 from bystander.run.offline import run_offline
 from bystander.types import Detections
-from fakes import FakeReader, FakeWriter, faces, noise_frame
+from fakes import FakeLive, FakeReader, FakeSink, FakeWriter, faces, noise_frame
+from receivers import receiver
 
 BOX = (16, 12, 40, 36)
 COUNT = 30
@@ -121,3 +128,148 @@ def test_tracks_that_cannot_be_saved_end_the_run():
 
     with pytest.raises(OutputError, match="full"):
         go(lambda _: faces(BOX), prepare)
+
+
+def live(detect, frames=None, sink=None, prepare=lambda _s: None, **settings):
+    """Run a live stream over the frames, slowly enough that none is dropped; returns (sink, stream)."""
+    sink = sink or FakeSink()
+    frames = frames or [noise_frame(index=i) for i in range(COUNT)]
+    settings = LiveSettings(**{"lookahead_s": 0.0, "stall_s": 0.2, "repeat_s": 0.05, **settings})
+    open_it = sink.open if isinstance(sink, FakeSink) else sink
+    stream = LiveStream(lambda: FakeLive(frames, step_s=0.01), [Output("x", open_it)], lambda _: detect, settings)
+    prepare(stream)
+    stream.run()
+    return sink, stream
+
+
+def raw_in(pictures, width=64, height=48):
+    """Whether fine structure of any raw frame is in any of the pictures."""
+    raws = [noise_frame(width, height, i).y.astype(np.float32) for i in range(COUNT)]
+    shown = [p.astype(np.float32).ravel() for p in pictures if p.std()]
+    return any(np.corrcoef(p, r.ravel())[0, 1] > 0.2 for p in shown for r in raws)
+
+
+LIVE_STAGES = {
+    "tracker": "bystander.run.face_filter.Tracker.update",
+    "kept": "bystander.run.face_filter.Policy.kept",
+    "regions": "bystander.run.face_filter.Policy.regions",
+    "cover": "bystander.run.face_filter.cover",
+    "cover of the whole frame": "bystander.run.face_filter.cover_whole",
+    "push": "bystander.run.face_filter.FaceFilter.push",
+    "check": "bystander.run.live_stages.check",
+}
+
+
+@pytest.mark.parametrize("stage", LIVE_STAGES)
+@pytest.mark.parametrize("lookahead_s", [0.0, 0.1])
+def test_live_a_stage_that_raises_lets_no_raw_pixel_out(monkeypatch, stage, lookahead_s):
+    """Whichever part of a live stream fails, frames are covered whole or not sent, and after N the stream ends."""
+    monkeypatch.setattr(LIVE_STAGES[stage], broken)
+    if stage == "cover of the whole frame":
+        monkeypatch.setattr(LIVE_STAGES["tracker"], broken)
+    sink = FakeSink()
+    with pytest.raises(LiveError, match="frames in a row"):
+        live(lambda _: faces(BOX), sink=sink, faults_in_row=10, lookahead_s=lookahead_s)
+    assert all(sink.whole)
+    assert not raw_in(sink.pictures)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_live_nonsense_from_the_detector_lets_no_raw_pixel_out(kind):
+    """A live detector that fails or returns nonsense covers every frame whole."""
+    sink, stream = live(BAD[kind])
+    assert sum(stream.meters.whole.values()) >= COUNT - 5
+    assert all(sink.whole)
+    assert not raw_in(sink.pictures)
+
+
+@pytest.mark.parametrize("fault", [MemoryError, FileNotFoundError, RecursionError])
+def test_live_a_single_fault_covers_a_single_frame(fault):
+    """Out of memory, or a model file that is gone: that frame is covered whole, the next ones as usual."""
+
+    def detect(frame):
+        if frame.index == 12:
+            raise fault
+        return faces(BOX)
+
+    sink, stream = live(detect)
+    assert stream.meters.whole == {f"detector: {fault.__name__}": 1}
+    assert sum(sink.whole) <= 3  # the slate before the first picture, and this one
+    assert not raw_in([p[12:36, 16:40] for p in sink.pictures[-1:]], 24, 24)
+
+
+def test_live_a_change_of_size_covers_the_frame_and_goes_on():
+    """Another size in mid-stream: one frame covered whole, counted; the faces of the new size are covered."""
+    frames = [noise_frame(index=i) for i in range(10)] + [noise_frame(96, 64, index=i) for i in range(10, 20)]
+    sink, stream = live(lambda _: faces(BOX), frames)
+    assert stream.meters.whole == {"input: its size changed": 1}
+    first = next(i for i, p in enumerate(sink.pictures) if p.shape == (64, 96))
+    assert sink.whole[first]
+    assert not any(sink.whole[first + 1 :])
+
+
+def test_live_a_size_that_changes_all_the_time_ends_the_stream():
+    """A source that never settles is never shown."""
+    sink = FakeSink()
+    frames = [noise_frame(64 + 2 * (i % 2), 48, index=i) for i in range(COUNT)]
+    with pytest.raises(LiveError, match="size changed"):
+        live(lambda _: faces(), frames, sink, faults_in_row=10)
+    assert all(sink.whole[1:])  # the very first frame had no other size before it
+    assert sum(not w for w in sink.whole) <= 1
+
+
+def test_live_another_pixel_format_is_not_shown():
+    """Planes that are not 8-bit 4:2:0 in mid-stream: the last covered picture stays, the fault is counted."""
+    frames = [noise_frame(index=i) for i in range(COUNT)]
+    for i in range(10, 15):
+        frames[i] = replace(frames[i], u=np.zeros((48, 64), np.uint8), v=np.zeros((48, 64), np.uint8))
+    sink, stream = live(lambda _: faces(BOX), frames)
+    assert stream.meters.whole["stages: ValueError"] >= 3
+    assert len(sink.pictures) >= 20
+
+
+def test_live_a_clock_that_jumps_covers_the_frame_and_goes_on():
+    """A jump of an hour, ahead or back: one frame covered whole each, times still rise."""
+    frames = [noise_frame(index=i, time_s=i / 25 + (3600 if 10 <= i < 20 else 0)) for i in range(COUNT)]
+    sink, stream = live(lambda _: faces(BOX), frames)
+    assert stream.meters.whole == {"input: its clock jumped": 2}
+    assert sink.times == sorted(set(sink.times))
+    assert sum(not w for w in sink.whole) >= 20
+
+
+def test_live_a_fault_is_logged_once_per_kind(caplog):
+    """Thirty faults of one kind make one line."""
+    live(broken)
+    assert sum("detector failed" in r.getMessage() for r in caplog.records) == 1
+
+
+WIDE, HIGH = 160, 120  # px; smaller pictures lose their noise in the encoder
+
+
+def through(kind, detect, tmp_path, monkeypatch):
+    """Luma of what a viewer of this kind of output sees of thirty frames of noise."""
+    with receiver(kind, tmp_path, monkeypatch) as (out, pictures):
+        sink = open_sink(parse(out), StreamSettings(bitrate_k=20_000))
+        live(detect, [noise_frame(WIDE, HIGH, i) for i in range(COUNT)], sink, faults_in_row=1000)
+    return pictures
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mp4", "ts", "hls", "udp", "mjpeg", "vcam"])
+def test_live_no_output_kind_carries_a_raw_pixel(kind, tmp_path, monkeypatch):
+    """With a broken detector nothing of the source is seen on any kind of output; with a blind one it would be."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    seen = through(kind, broken, tmp_path / "a", monkeypatch)
+    assert len(seen) > 3
+    assert not raw_in(seen, WIDE, HIGH)
+    assert raw_in(through(kind, lambda _: faces(), tmp_path / "b", monkeypatch), WIDE, HIGH)
+
+
+@pytest.mark.parametrize("kind", ["rtmp://127.0.0.1:1/a/b", "srt://127.0.0.1:1", "rtsp://127.0.0.1:1/a", "-", "x.mkv"])
+def test_live_no_encoding_sink_takes_a_raw_frame(kind, tmp_path, monkeypatch):
+    """A raw frame is a TypeError before anything is opened."""
+    monkeypatch.chdir(tmp_path)
+    sink = open_sink(parse(kind), StreamSettings())()
+    with pytest.raises(TypeError, match="only covered"):
+        sink.picture(noise_frame())
+    assert not list(tmp_path.iterdir())

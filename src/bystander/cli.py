@@ -1,4 +1,7 @@
-"""``bystander``: the command line. Wires edges and stages together; the only place that prints or exits."""
+"""``bystander``: the command line. Wires edges and stages together.
+
+With ``cli_live`` the only place that prints or exits.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bystander import __version__
 from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
+from bystander.cli_live import add_live, cmd_live
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
 from bystander.media.images import IMAGE_SUFFIXES, cover_image
 from bystander.media.reader import FileReader, open_reader
@@ -86,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
     f.add_argument("--quiet", action="store_true", help="no progress bar")
     add_devices(sub)
+    add_live(sub)
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
     d.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default demo)")
     return p
@@ -99,6 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run_command(a)
     except BystanderError as e:
+        if a.command == "live" and a.json:  # standard output may be the stream itself
+            print(json.dumps({"event": "error", "message": str(e)}), file=sys.stderr)
+            return e.exit_code
         if getattr(a, "json", False):
             event("error", message=str(e))
         print(f"bystander: {e}", file=sys.stderr)
@@ -111,7 +119,8 @@ def run_command(a: argparse.Namespace) -> int:
         return COMMANDS[a.command](a)
     except KeyboardInterrupt as e:
         by_system = isinstance(e, Terminated)
-        error = Interrupted(f"{'terminated' if by_system else 'interrupted'}; nothing unfinished was left behind")
+        left = "the outputs were closed" if a.command == "live" else "nothing unfinished was left behind"
+        error = Interrupted(f"{'terminated' if by_system else 'interrupted'}; {left}")
         error.exit_code = 143 if by_system else 130
         raise error from e
 
@@ -313,4 +322,5 @@ def cmd_demo(a: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "file": cmd_file, "demo": cmd_demo, "devices": cmd_devices, "engine": cmd_engine,
+    "live": cmd_live,
 }  # fmt: skip

@@ -7,6 +7,7 @@
     ├── OutputError                   the destination: exists, not writable, disk full, ...
     ├── SettingsError                 a flag, a key or a value that does not fit
     ├── ModelError                    weights: missing, altered, of another kind, nonsense out
+    ├── LiveError                     a live stream that had to end: too many faults in a row, all outputs gone
     └── Interrupted           exit 130 (SIGINT) or 143 (SIGTERM)
     InputWarning (Warning)    exit 3 at the end: processed what could be, something was lost
 
@@ -37,6 +38,10 @@ class SettingsError(BystanderError):
 
 class ModelError(BystanderError):
     """The detector's weights are missing, altered or not what was asked for."""
+
+
+class LiveError(BystanderError):
+    """The stream could not go on; every picture that left it was covered."""
 
 
 class Interrupted(BystanderError):

@@ -132,6 +132,19 @@ class SourceInfo:
     notes: tuple[str, ...] = field(default=())  # one line each: what will not survive, and why
 
 
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A piece of decoded sound on its way past the stages; it carries no picture."""
+
+    samples: F32  # (channels, n) -1..1
+    rate: int  # samples per second
+    time_s: float  # of the first sample, on the clock of the frames that came with it
+
+    @property
+    def end_s(self) -> float:
+        return self.time_s + int(self.samples.shape[1]) / self.rate
+
+
 class Reader(Protocol):
     """An input edge. Iterating yields every decodable frame once, in presentation order."""
 
@@ -165,4 +178,30 @@ class Writer(Protocol):
 
     def abort(self) -> None:
         """Stop and leave nothing behind. Safe to call twice and after ``finish``."""
+        ...
+
+
+class LiveSource(Protocol):
+    """A live input edge. Iterating yields frames and sound as they arrive; InputError when the input is lost."""
+
+    endless: bool  # True: an end is a loss, after which the driver opens the input again
+
+    @property
+    def info(self) -> SourceInfo: ...
+    def __iter__(self) -> Iterator[Frame | Sound]: ...
+    def close(self) -> None:
+        """Free the input; may be called from another thread to end an iteration that waits."""
+        ...
+
+
+class Sink(Protocol):
+    """A live output edge. Called from one thread of its own; OutputError when the other side is lost."""
+
+    def picture(self, covered: CoveredFrame) -> None:
+        """Send one picture. Times rise; the size may change. TypeError for anything but a ``CoveredFrame``."""
+        ...
+
+    def sound(self, sound: Sound) -> None: ...
+    def close(self) -> None:
+        """Flush and free. Safe to call twice."""
         ...

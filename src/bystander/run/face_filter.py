@@ -93,6 +93,8 @@ class FaceFilter:
         self.cuts, self.shot = CutDetector(), 0
         self.held: deque[Planned] = deque()  # frames that a face found soon may still reach back into
         self.known: set[int] = set()
+        self.newest: tuple[Track, ...] = ()  # faces in the newest frame
+        self.panic = False  # True: every frame is covered whole, those that wait as well
 
     def detect(self, frame: Frame) -> Detections | None:
         """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
@@ -127,10 +129,22 @@ class FaceFilter:
 
     def flush(self) -> list[CoveredFrame]:
         """The frames still held, covered."""
-        ready = [self._paint(p) for p in self.held]
-        self.held.clear()
+        ready = self.release()
         for click in self.clicks:
             log.warning("the film ends before %.2f s; nobody was found for that point", click.time_s)
+        return ready
+
+    def release(self) -> list[CoveredFrame]:
+        """The frames still held, covered, when no more come for a while."""
+        ready = []
+        while self.held:
+            ready.append(self._paint(self.held.popleft()))
+        return ready
+
+    def restart(self) -> list[CoveredFrame]:
+        """The frames still held, covered. Tracks are forgotten: what comes next is another picture."""
+        ready = self.release()
+        self.tracker.faces, self.tracker.ghosts = [], []
         return ready
 
     def _follow(self, frame: Frame, script: Script) -> Planned:
@@ -149,7 +163,7 @@ class FaceFilter:
             self.tracker.cut()
         if found is None:
             return Planned(frame, None, self.shot)
-        tracks = self.tracker.update(found, frame.time_s, frame.width, frame.height)
+        tracks = self.newest = self.tracker.update(found, frame.time_s, frame.width, frame.height)
         self._due_clicks(frame, tracks)
         fresh = [t for t in tracks if t.id not in self.known]
         self.known.update(t.id for t in fresh)
@@ -195,7 +209,7 @@ class FaceFilter:
     def _covered(self, planned: Planned) -> tuple[CoveredFrame, frozenset[int]]:
         """The painted frame and the ids that stayed sharp in it."""
         frame = planned.frame
-        if planned.tracks is None:
+        if planned.tracks is None or self.panic:
             return cover_whole(frame), frozenset()
         try:
             with self.meters.stage("cover"):

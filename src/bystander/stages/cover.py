@@ -6,7 +6,8 @@ every sample that a region touches. What is painted depends on few, coarse numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -50,6 +51,26 @@ def cover_whole(frame: Frame) -> CoveredFrame:
     for plane in (frame.y, frame.u, frame.v):
         plane[...] = NEUTRAL
     return CoveredFrame(frame, (), whole=True)
+
+
+def slate(width: int, height: int, text: str) -> CoveredFrame:
+    """A grey card with a line of text, at time 0, for when there is no picture to show."""
+    width, height = max(2, width), max(2, height)
+    half = (-(-height // 2), -(-width // 2))
+    y, u, v = (np.full(shape, NEUTRAL, np.uint8) for shape in ((height, width), half, half))
+    covered = cover_whole(Frame(0, 0, Fraction(1, 90_000), 0.0, y, u, v, 0))
+    size = width / 640
+    (w, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    at = (max(0, (width - w) // 2), height // 2)
+    cv2.putText(y, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, 235, max(1, round(2 * size)), cv2.LINE_AA)
+    return covered
+
+
+def at_time(covered: CoveredFrame, time_s: float) -> CoveredFrame:
+    """The same covered picture with another time, to be shown again."""
+    ticks = round(time_s * 90_000)
+    frame = replace(covered.frame, pts=ticks, time_base=Fraction(1, 90_000), time_s=time_s)
+    return CoveredFrame(frame, covered.regions, covered.whole)
 
 
 def paint(patch: U8, region: Region, style: Style) -> None:

@@ -1,0 +1,212 @@
+"""``CoveredFrame``s and sound in, an H.264 and AAC stream out: to a platform, a folder, a file, standard output.
+
+Each output encodes for itself at the size of its first picture. Whatever the other side does wrong is an
+``OutputError`` without secrets. Nothing but a ``CoveredFrame`` is ever encoded as a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from bystander.errors import OutputError, SettingsError
+from bystander.media.address import Address, in_folder
+from bystander.media.live_picture import even_size, planar
+from bystander.media.live_sound import SoundTrack
+from bystander.media.reader import LIMITED_RANGE, PLANAR, reason
+from bystander.media.srt import SrtStream
+from bystander.types import F32, CoveredFrame, Sink, Sound
+
+RATE = 48_000
+TICKS = Fraction(1, 90_000)
+KEY_FRAME = 1  # AV_PICTURE_TYPE_I
+WRITE_TIMEOUT = str(5_000_000)  # µs; a connection that takes no byte for so long is lost
+SILENCE_AFTER_S = 0.5  # sound that is so late is taken for silence
+# one packet is sent as soon as it is there; the muxer's own wait for the other stream would add delay
+PROMPT = {"max_interleave_delta": "1", "flush_packets": "1"}
+# with its length a player need not wait for the next picture to know where this one ends
+LENGTHS = {"omit_video_pes_length": "0"}
+# FLV refuses packets older than the first one, and the sound encoder's first packet lies 21 ms before its first sample
+SOUND_AFTER_S = 0.05
+BITS_PER_PIXEL = 0.11  # at 30 fps: 720p gets 3 Mbit/s, 1080p 6.8
+RECORDINGS = {".mkv": "matroska", ".mp4": "mp4", ".ts": "mpegts"}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # readable even when it was cut off
+HLS = {"hls_time": "2", "hls_list_size": "6",
+       "hls_flags": "delete_segments+append_list+independent_segments+temp_file"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    bitrate_k: int = 0  # kbit/s of the picture; 0: by its size
+    preset: str = "veryfast"
+    threads: int = 2
+    key_frame_s: float = 2.0  # what platforms ask for
+    sound: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bitrate_k and not 50 <= self.bitrate_k <= 100_000:
+            raise SettingsError(f"bitrate {self.bitrate_k}: must lie between 50 and 100000 kbit/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an encoded stream goes, in FFmpeg's words."""
+
+    name: str
+    open: Callable[[], tuple[Any, Any]]  # (container, what to close after it or None)
+
+
+class EncodedSink:
+    """One connection. Opened by its first picture, whose size it keeps."""
+
+    def __init__(self, target: Target, settings: StreamSettings) -> None:
+        self.target, self.settings = target, settings
+        self.container: Any = None
+        self.pipe: Any = None
+        self.track: SoundTrack | None = None
+        self.lost = False
+
+    def picture(self, covered: CoveredFrame) -> None:
+        """Encode and send. OutputError when the connection is lost; TypeError for anything but a ``CoveredFrame``."""
+        if not isinstance(covered, CoveredFrame):
+            raise TypeError(f"only covered frames may be sent, not {type(covered).__name__}")
+        try:
+            if self.container is None:
+                self._open(covered)
+            self._send(covered)
+        except (av.FFmpegError, OSError, ValueError) as e:
+            self.lost = True
+            raise OutputError(f"{self.target.name}: {'the connection is lost' if self.track else 'cannot be opened'} "
+                              f"({reason(e)})") from None  # fmt: skip
+
+    def _open(self, covered: CoveredFrame) -> None:
+        self.container, self.pipe = self.target.open()
+        self.width, self.height = even_size(covered)
+        s = self.settings
+        kbit = s.bitrate_k or max(300, round(self.width * self.height * 30 * BITS_PER_PIXEL / 1000))
+        options = {"preset": s.preset, "tune": "zerolatency", "forced-idr": "1", "g": "600",
+                   "maxrate": f"{kbit}k", "bufsize": f"{kbit}k"}  # fmt: skip
+        self.video = self.container.add_stream("libx264", rate=30, options=options)
+        self.video.width, self.video.height, self.video.pix_fmt = self.width, self.height, PLANAR
+        self.video.bit_rate = kbit * 1000
+        context = self.video.codec_context
+        context.time_base, context.thread_count, context.color_range = TICKS, s.threads, LIMITED_RANGE
+        if s.sound:
+            self.audio = self.container.add_stream("aac", rate=RATE, layout="stereo")
+            self.audio.bit_rate = 128_000
+        self.container.start_encoding()
+        self.track = SoundTrack(RATE, covered.frame.time_s + SOUND_AFTER_S)
+        self.key_s = covered.frame.time_s
+
+    def _send(self, covered: CoveredFrame) -> None:
+        time_s = covered.frame.time_s
+        native = av.VideoFrame.from_ndarray(planar(covered, self.width, self.height), format=PLANAR)
+        native.pts, native.time_base = round(time_s / TICKS), TICKS
+        if time_s >= self.key_s:
+            native.pict_type, self.key_s = KEY_FRAME, time_s + self.settings.key_frame_s
+        if self.track and self.settings.sound and self.track.end_s < time_s - SILENCE_AFTER_S:
+            self._encode(self.track.silence(time_s - SILENCE_AFTER_S / 2))
+        self.container.mux(self.video.encode(native))
+
+    def sound(self, sound: Sound) -> None:
+        """Encode and send; before the first picture there is nothing to be in step with."""
+        if self.track is None or not self.settings.sound:
+            return
+        try:
+            self._encode(self.track.fit(sound))
+        except (av.FFmpegError, OSError, ValueError) as e:
+            self.lost = True
+            raise OutputError(f"{self.target.name}: the connection is lost ({reason(e)})") from None
+
+    def _encode(self, pieces: list[tuple[int, F32]]) -> None:
+        for position, samples in pieces:
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, position, Fraction(1, RATE)
+            self.container.mux(self.audio.encode(frame))
+
+    def close(self) -> None:
+        """Flush what a living connection still takes, and free. Safe to call twice."""
+        container, self.container = self.container, None
+        try:
+            if container is not None:
+                if self.track is not None and not self.lost:
+                    for stream in container.streams:
+                        container.mux(stream.encode(None))
+                container.close()
+        except (av.FFmpegError, OSError, ValueError):
+            self.lost = True  # the other side is gone: there is nobody to tell the end to
+        finally:
+            if self.pipe is not None:
+                self.pipe.close()
+
+
+def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
+    """A function that opens a connection to this address, each time anew. SettingsError for what is no output."""
+    if address.kind == "mjpeg":
+        from bystander.media.mjpeg import MjpegServer
+
+        return MjpegServer(address).sink
+    if address.kind == "vcam":
+        from bystander.media.vcam import VirtualCamera, load
+
+        load()
+        return lambda: VirtualCamera(address)
+    if address.kind == "device":
+        raise SettingsError(f"{address.name}: is a camera to read from; for a virtual camera give vcam")
+    target = Target(address.name, opener(address, settings))
+    return lambda: EncodedSink(target, settings)
+
+
+def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]]:
+    """A function that opens FFmpeg's muxer for this address."""
+    if a.kind == "srt":
+
+        def srt() -> tuple[Any, Any]:
+            pipe = SrtStream(a, OutputError)
+            return av.open(pipe, "w", format="mpegts", container_options=PROMPT | LENGTHS), pipe
+
+        return srt  # fmt: skip
+    if a.kind == "file":
+        return recording(a, settings)
+    url, how, options = {
+        "rtmp": (a.url, "flv", {"rw_timeout": WRITE_TIMEOUT, "flvflags": "no_duration_filesize"}),
+        "rtmps": (a.url, "flv", {"rw_timeout": WRITE_TIMEOUT, "flvflags": "no_duration_filesize"}),
+        "rtsp": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
+        "rtsps": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
+        "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", LENGTHS),
+        "stdio": ("pipe:1", "mpegts", LENGTHS),
+    }.get(a.kind, ("", "", {}))
+    if not url:
+        raise SettingsError(
+            f"{a.name}: cannot be sent to; choose rtmp, rtsp, srt, udp, mjpeg, vcam, -, a file or a folder/"
+        )
+    return lambda: (av.open(url, "w", format=how, container_options={**PROMPT, **options}), None)
+
+
+def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]]:
+    """A file beside the stream, or a folder of HLS. OutputError when it cannot be there; checked at once."""
+    path = Path(a.url)
+    hls = a.url.endswith("/") or path.is_dir() or path.suffix == ".m3u8"
+    if hls:
+        playlist = path if path.suffix == ".m3u8" else path / "live.m3u8"
+        in_folder(playlist.parent if path.suffix != ".m3u8" else playlist, OutputError)
+        playlist.parent.mkdir(exist_ok=True)
+        segments = {"hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%05d.ts"))}
+        return lambda: (
+            av.open(f"file:{playlist}", "w", format="hls", container_options={**PROMPT, **HLS, **segments}),
+            None,
+        )
+    how = RECORDINGS.get(path.suffix.lower())
+    if how is None:
+        raise SettingsError(f"{a.name}: unknown kind of output; choose {', '.join(RECORDINGS)}, .m3u8 or a folder/")
+    in_folder(path, OutputError)
+    if path.exists() and not settings.overwrite:
+        raise OutputError(f"{path}: exists; give --overwrite to replace it")
+    options = PROMPT | (FRAGMENTS if how == "mp4" else {})
+    return lambda: (av.open(f"file:{path}", "w", format=how, container_options=options), None)

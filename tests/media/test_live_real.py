@@ -1,0 +1,388 @@
+"""Live streams through real parts over loopback: nginx-rtmp, SRT, RTSP, UDP, and the ffmpeg program."""
+
+import contextlib
+import ctypes
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from bystander.errors import SettingsError
+from bystander.media.address import parse
+from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_source import open_live
+from bystander.media.srt import library
+from bystander.run.live import LiveSettings, LiveStream
+from bystander.run.live_output import Output
+from fakes import FakeSink, faces
+from receivers import decoded, free_port
+from rtsp_server import RtspServer
+
+RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
+BOX = (96, 72, 224, 168)
+QUICK = LiveSettings(lookahead_s=0.1, stall_s=0.3, slate_s=0.6)
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed")
+needs_nginx = pytest.mark.skipif(
+    not (shutil.which("nginx") and RTMP_MODULE.exists()), reason="nginx with libnginx-mod-rtmp is not installed"
+)
+pytestmark = needs_ffmpeg
+
+
+@pytest.fixture
+def srt():
+    try:
+        return library()
+    except SettingsError as e:
+        pytest.skip(str(e))
+
+
+@contextlib.contextmanager
+def program(*args, **how):
+    """A child process that is ended with the test."""
+    child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def feed(out, *, seconds=60, size="320x240", clip=None):
+    """The ffmpeg program as a camera with a tone, sending to ``out``: a test picture, or a clip over and over."""
+    if clip:
+        return program("ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", clip, "-c", "copy", *out)
+    return program(
+        "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25", "-f", "lavfi", "-i",
+        "sine=frequency=440:sample_rate=48000", "-t", seconds, "-c:v", "libx264", "-preset", "ultrafast", "-tune",
+        "zerolatency", "-g", 25, "-c:a", "aac", *out)  # fmt: skip
+
+
+class Nginx:
+    """A platform: nginx-rtmp on loopback."""
+
+    def __init__(self, folder):
+        self.port, self.folder = free_port(), folder
+        self.conf = folder / "nginx.conf"
+        self.conf.write_text(
+            f"load_module {RTMP_MODULE}; daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;"
+            f"events {{}} rtmp {{ access_log off; server {{ listen 127.0.0.1:{self.port};"
+            "application live { live on; } } }"
+        )
+        self.url = f"rtmp://127.0.0.1:{self.port}/live/s3cret-key"
+        self.start()
+
+    def start(self):
+        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.child = subprocess.Popen(["nginx", "-c", str(self.conf), "-p", str(self.folder)], **how)
+        until(lambda: reachable(self.port))
+
+    def stop(self):
+        self.child.kill()
+        self.child.wait()
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    server = Nginx(tmp_path)
+    yield server
+    server.stop()
+
+
+def reachable(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(true, seconds=20.0):
+    """Wait for a fact; the test fails when it does not come."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def running(source, *outs, settings=QUICK, detect=lambda _: faces(BOX)):
+    """A live stream in a thread of its own; ended and checked with the test."""
+    opener = (lambda: open_live(parse(source), realtime=True)) if isinstance(source, str) else source
+    outputs = [
+        o if isinstance(o, Output) else Output(parse(o).name, open_sink(parse(o), StreamSettings())) for o in outs
+    ]
+    stream, faults = LiveStream(opener, outputs, lambda _: detect, settings), []
+
+    def run():
+        try:
+            stream.run()
+        except Exception as e:
+            faults.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield stream
+    finally:
+        stream.control.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert not faults, faults
+
+
+def clip(path, seconds=20):
+    """A file for --realtime: fine texture that moves, with a tone. Texture, because a mosaic keeps coarse patterns."""
+    rng = np.random.default_rng(0)
+    texture = cv2.resize(rng.integers(0, 256, (120, 160), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_LINEAR)
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18", "g": "25"})
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        sound = out.add_stream("aac", rate=48_000, layout="mono")
+        for i in range(seconds * 25):
+            grey = np.roll(texture, 2 * i, axis=1)
+            frame = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            out.mux(video.encode(frame))
+            t = (np.arange(1920) + i * 1920) / 48_000
+            tone = av.AudioFrame.from_ndarray(np.sin(2765 * t).astype(np.float32)[None] / 2, "fltp", "mono")
+            tone.sample_rate, tone.pts, tone.time_base = 48_000, i * 1920, Fraction(1, 48_000)
+            out.mux(sound.encode(tone))
+        for stream in (video, sound):
+            out.mux(stream.encode(None))
+    return path
+
+
+def source_in(pictures, path, box=BOX):
+    """(best likeness inside the box, outside of it) of the pictures with any frame of the source, -1..1."""
+    x1, y1, x2, y2 = box
+    raws = decoded(path)[:160]  # the texture is where it was after 160 frames
+    inside, outside = -1.0, -1.0
+    for p in pictures[-20::5]:
+        likeness = [(fine(p[y1:y2, x1:x2], r[y1:y2, x1:x2]), fine(p[:y1], r[:y1])) for r in raws]
+        inside, outside = max(inside, *(a for a, _ in likeness)), max(outside, *(b for _, b in likeness))
+    return inside, outside
+
+
+def fine(a, b):
+    """Correlation of the fine structure of two patches."""
+    a, b = (np.diff(v.astype(np.float32), axis=1).ravel() for v in (a, b))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
+
+
+def pull(url, out, seconds=4, before=()):
+    """The ffmpeg program as a viewer: record some seconds."""
+    command = ["ffmpeg", "-v", "error", "-y", *before, "-i", url, "-t", str(seconds), "-c", "copy", str(out)]
+    subprocess.run(command, check=False, timeout=30, stdin=subprocess.DEVNULL)
+    return decoded(out)
+
+
+@needs_nginx
+def test_a_platform_shows_the_covered_stream(nginx, tmp_path):
+    """What nginx-rtmp hands out: the source's picture around the face, nothing of it inside, and the tone."""
+    source = clip(tmp_path / "in.mp4")
+    with running(str(source), nginx.url):
+        pictures = pull(nginx.url, tmp_path / "seen.ts")
+    assert len(pictures) > 20
+    inside, outside = source_in(pictures, source)
+    assert outside > 0.8
+    assert inside < 0.3
+    with av.open(str(tmp_path / "seen.ts")) as c:
+        assert max(float(np.abs(f.to_ndarray()).max()) for f in c.decode(audio=0)) > 0.05
+
+
+@needs_nginx
+def test_a_platform_that_is_killed_comes_back(nginx, tmp_path):
+    """The server dies under load and returns: the output reconnects, the recording beside it misses nothing."""
+    source = clip(tmp_path / "in.mp4", 30)
+    record = FakeSink()
+    with running(str(source), nginx.url, Output("record", record.open)) as stream:
+        until(lambda: len(record.times) > 40)
+        nginx.stop()
+        until(lambda: stream.outlets[0].state == "waiting")
+        before = len(record.times)
+        nginx.start()
+        until(lambda: stream.outlets[0].state == "connected")
+        until(lambda: len(record.times) > before + 10)
+        pictures = pull(nginx.url, tmp_path / "seen.ts", 4)
+        assert "s3cret" not in repr(stream.status())
+    assert stream.outlets[0].reconnects >= 1
+    assert len(pictures) > 20
+    assert source_in(pictures, source)[0] < 0.3
+    assert max(np.diff(record.times)) < 1.0
+
+
+@needs_nginx
+def test_an_rtmp_input_that_is_cut_comes_back_over_a_slate(nginx):
+    """The platform as input dies: slate, reconnect, picture; times rise throughout."""
+    sink = FakeSink()
+    with feed(["-f", "flv", nginx.url]):
+        time.sleep(1)
+        with running(nginx.url, Output("x", sink.open)) as stream:
+            until(lambda: sum(not w for w in sink.whole) > 20)
+            nginx.stop()
+            until(lambda: sink.whole[-1])
+            nginx.start()
+            with feed(["-f", "flv", nginx.url]):
+                until(lambda: not sink.whole[-1], 40)
+    assert stream.intake.reconnects >= 1
+    assert sink.times == sorted(set(sink.times))
+
+
+@pytest.mark.parametrize("kind", ["udp", "srt", "rtmp"])
+def test_listening_inputs_take_what_is_pushed_to_them(kind, request):
+    """A transport stream over UDP, an SRT caller with a passphrase, an RTMP publisher."""
+    port, sink = free_port(), FakeSink()
+    if kind == "srt":
+        request.getfixturevalue("srt")
+    here = {"udp": f"udp://:{port}", "srt": f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret-1",
+            "rtmp": f"rtmp://127.0.0.1:{port}/live/key-1?listen"}[kind]  # fmt: skip
+    there = {"udp": ["-f", "mpegts", f"udp://127.0.0.1:{port}?pkt_size=1316"],
+             "srt": ["-f", "mpegts", f"srt://127.0.0.1:{port}?passphrase=long-secret-1"],
+             "rtmp": ["-f", "flv", f"rtmp://127.0.0.1:{port}/live/key-1"]}[kind]  # fmt: skip
+    with running(here, Output("x", sink.open)):
+        time.sleep(1)
+        with feed(there):
+            until(lambda: sum(not w for w in sink.whole) > 25)
+    assert sum(s.samples.shape[1] for _, s in sink.sounds) > 24_000
+    assert {p.shape for p in sink.pictures} <= {(240, 320)}
+
+
+def test_a_listener_without_a_host_is_closed_to_the_network():
+    """udp://:PORT is bound to loopback, not to all interfaces."""
+    port = free_port()
+    with running(f"udp://:{port}", Output("x", FakeSink().open)), feed(["-f", "mpegts", f"udp://127.0.0.1:{port}"]):
+        until(lambda: f":{port:04X} " in Path("/proc/net/udp").read_text())
+        bound = {line.split()[1].split(":")[0] for line in Path("/proc/net/udp").read_text().splitlines()
+                 if f":{port:04X} " in line.split(maxsplit=2)[1] + " "}  # fmt: skip
+    assert bound == {"0100007F"}
+
+
+def test_srt_with_a_wrong_passphrase_is_refused(srt):
+    """The wrong secret gives an error that does not hold it."""
+    port = free_port()
+    with feed(["-f", "mpegts", f"srt://127.0.0.1:{port}?mode=listener&passphrase=the-right-one"]):
+        time.sleep(1)
+        with pytest.raises(Exception, match="srt://127") as e:
+            open_live(parse(f"srt://127.0.0.1:{port}?passphrase=the-wrong-one"))
+    assert "wrong-one" not in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["srt", "rtsp"])
+def test_pushed_outputs_arrive_covered(kind, tmp_path, request):
+    """SRT and RTSP push to the ffmpeg program as listener: the face is gone, the rest is there."""
+    if kind == "srt":
+        request.getfixturevalue("srt")
+    port, source, seen = free_port(), clip(tmp_path / "in.mp4"), tmp_path / "seen.ts"
+    listen = {"srt": [f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret-1"],
+              "rtsp": [f"rtsp://127.0.0.1:{port}/x"]}[kind]  # fmt: skip
+    flags = ["-rtsp_flags", "listen"] if kind == "rtsp" else []
+    out = f"srt://127.0.0.1:{port}?passphrase=long-secret-1" if kind == "srt" else listen[0]
+    with program("ffmpeg", "-v", "error", "-y", *flags, "-i", *listen, "-t", "3", "-c", "copy", seen) as viewer:
+        time.sleep(1)
+        with running(str(source), out):
+            viewer.wait(30)
+    pictures = decoded(seen)
+    assert len(pictures) > 40
+    inside, outside = source_in(pictures, source)
+    assert (inside < 0.3, outside > 0.8) == (True, True)
+
+
+class LossyRelay:
+    """Forwards UDP datagrams and loses a share of them."""
+
+    def __init__(self, to, loss):
+        self.port, self.to, self.loss = free_port(), to, loss
+        self.passed = self.lost = 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", self.port))
+        self.socket.settimeout(0.2)
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+
+    def work(self):
+        rng = random.Random(1)
+        while not self.done.is_set():
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                continue
+            if rng.random() < self.loss:
+                self.lost += 1
+            else:
+                self.passed += 1
+                self.socket.sendto(data, ("127.0.0.1", self.to))
+
+    def close(self):
+        self.done.set()
+        self.thread.join()
+        self.socket.close()
+
+
+def test_a_lossy_network_neither_ends_the_stream_nor_uncovers_anything(tmp_path):
+    """With 3 % of the datagrams lost the stream goes on and every picture leaves covered."""
+    port, sink = free_port(), FakeSink()
+    source = clip(tmp_path / "in.mp4")
+    relay = LossyRelay(port, 0.03)
+    with running(f"udp://:{port}", Output("x", sink.open)):
+        time.sleep(0.5)
+        with feed(["-f", "mpegts", f"udp://127.0.0.1:{relay.port}?pkt_size=1316"], clip=source):
+            until(lambda: sum(not w for w in sink.whole) > 75)
+    relay.close()
+    assert relay.lost > 3
+    pictures = [p for p, whole in zip(sink.pictures, sink.whole, strict=True) if not whole]
+    assert source_in(pictures, source)[0] < 0.3
+    assert sink.times == sorted(set(sink.times))
+
+
+def test_a_size_that_changes_on_the_wire_is_covered(tmp_path):
+    """The camera comes back with another size: pictures of both sizes leave, each face covered."""
+    port, sink = free_port(), FakeSink()
+    with running(f"udp://:{port}", Output("x", sink.open)) as stream:
+        time.sleep(0.5)
+        with feed(["-f", "mpegts", f"udp://127.0.0.1:{port}?pkt_size=1316"]):
+            until(lambda: sum(not w for w in sink.whole) > 25)
+        with feed(["-f", "mpegts", f"udp://127.0.0.1:{port}?pkt_size=1316"], size="480x360"):
+            until(
+                lambda: any(p.shape == (360, 480) and not w for p, w in zip(sink.pictures, sink.whole, strict=False)),
+                30,
+            )
+    assert stream.meters.counts["faces"] > 25
+
+
+def test_a_camera_device_is_opened_by_name():
+    """A real webcam, where there is one."""
+    if not Path("/dev/video0").exists():
+        pytest.skip("there is no /dev/video0")
+    source = open_live(parse("0"))
+    frame = next(iter(source))
+    source.close()
+    assert frame.y.flags.writeable
+
+
+def test_libsrt_answers_with_the_version_the_option_numbers_are_from(srt):
+    """Option numbers of libsrt are those of series 1."""
+    srt.srt_getversion.restype = ctypes.c_uint32
+    assert srt.srt_getversion() >> 16 == 1
+
+
+def test_an_rtsp_camera_is_pulled_and_comes_back():
+    """RTSP over TCP with sound; the cable is pulled for a moment, and the stream goes on."""
+    sink = FakeSink()
+    with RtspServer() as server, feed(["-f", "rtsp", "-rtsp_transport", "tcp", f"rtsp://127.0.0.1:{server.port}/cam"]):
+        until(lambda: server.sdp)
+        with running(f"rtsp://bob:passw0rd@127.0.0.1:{server.port}/cam", Output("x", sink.open)) as stream:
+            until(lambda: sum(not w for w in sink.whole) > 25)
+            server.cut()
+            until(lambda: stream.intake.reconnects == 1)
+            seen = len(sink.whole)
+            until(lambda: sum(not w for w in sink.whole[seen:]) > 25, 40)
+    assert sum(s.samples.shape[1] for _, s in sink.sounds) > 24_000
+    assert sink.times == sorted(set(sink.times))

@@ -1,6 +1,7 @@
 """Stand-ins for the edges, and media made on the spot."""
 
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,20 +110,35 @@ def packets(path, kind):
 
 
 class FakeLive:
-    """A live source: yields its items, waiting ``step_s`` before each frame; an exception in the list is raised."""
+    """A live source: yields its items, waiting ``step_s`` before each frame; an exception in the list is raised.
 
-    def __init__(self, items, step_s=0.004, endless=False):
+    ``ready(n)``: whether the n-th frame may come, asked for a second at most. A busy machine then drops none.
+    """
+
+    def __init__(self, items, step_s=0.004, endless=False, ready=lambda _n: True):
         self.items, self.step_s, self.endless, self.closed = items, step_s, endless, threading.Event()
+        self.ready = ready
         first = next((i for i in items if isinstance(i, Frame)), noise_frame())
         self.info = SourceInfo("fake", first.width, first.height, 0, 25.0, 0, 0)
 
     def __iter__(self):
+        n = 0
         for item in self.items:
             if isinstance(item, Exception):
                 raise item
-            if isinstance(item, Frame) and self.closed.wait(self.step_s):
-                return
+            if isinstance(item, Frame):
+                if self.closed.wait(self.step_s) or self.wait_until_ready(n):
+                    return
+                n += 1
             yield item
+
+    def wait_until_ready(self, n):
+        """True when the source was closed meanwhile."""
+        end = time.monotonic() + 1
+        while not self.ready(n) and time.monotonic() < end:
+            if self.closed.wait(0.002):
+                return True
+        return False
 
     def close(self):
         self.closed.set()

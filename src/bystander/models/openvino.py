@@ -70,5 +70,8 @@ class OpenVinoModel:
             if shape not in self.compiled:
                 model = self.core.read_model(self.data)
                 model.reshape(list(shape))
-                self.compiled[shape] = self.core.compile_model(model, "CPU", self.config)
+                compiled = self.core.compile_model(model, "CPU", self.config)
+                # the very first call must be alone: two threads in it can wait for each other for ever
+                compiled.create_infer_request().infer([np.zeros(shape, np.float32)])
+                self.compiled[shape] = compiled
             return self.compiled[shape]

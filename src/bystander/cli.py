@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +24,7 @@ from bystander import __version__
 from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
 from bystander.cli_live import add_live, cmd_live
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
+from bystander.interrupts import Terminated, held_back, raise_now
 from bystander.media.images import IMAGE_SUFFIXES, cover_image
 from bystander.media.reader import FileReader, open_reader
 from bystander.media.writer import CONTAINERS, FileWriter, check_target
@@ -42,10 +42,6 @@ DAMAGED = 3  # exit code: finished, but part of the source was lost
 SAME_SUFFIX = frozenset((*CONTAINERS, *IMAGE_SUFFIXES))
 PROGRESS_S = 1.0  # between two progress events
 OnFrame = Callable[[CoveredFrame, int], None]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM. Like Ctrl-C not an ``Exception``, so that no catch-all takes it for the fault of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(format="bystander: %(message)s", level=logging.WARNING)
     a = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    signal.signal(signal.SIGTERM, raise_now)
     try:
         return run_command(a)
     except BystanderError as e:
@@ -123,10 +119,6 @@ def run_command(a: argparse.Namespace) -> int:
         error = Interrupted(f"{'terminated' if by_system else 'interrupted'}; {left}")
         error.exit_code = 143 if by_system else 130
         raise error from e
-
-
-def on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def event(kind: str, **values: object) -> None:
@@ -227,8 +219,8 @@ def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Repor
               s.one_pass)  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
                TimeRemainingColumn())  # fmt: skip
-    hidden = task.quiet or task.json
-    with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as progress:
+    shown = Progress(*columns, console=Console(stderr=True), disable=task.quiet or task.json, transient=True)
+    with held_back() as let_through, shown as progress:
         bar = progress.add_task(source.name, total=None, fps=0.0)
         told = time.monotonic()
         passes = {"cover": told} if s.one_pass else {"analyse": told, "cover": told}  # and when each began
@@ -236,6 +228,7 @@ def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Repor
         def advance(name: str, n: int, total: int) -> None:
             """``n`` frames of ``total`` are done in this pass."""
             nonlocal told
+            let_through()
             now = time.monotonic()
             if n == 1:
                 passes[name] = now

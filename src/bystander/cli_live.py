@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bystander.errors import BystanderError, SettingsError
+from bystander.interrupts import held_back
 from bystander.media.address import LOOPBACK, Address, parse, scrub, secrets
 from bystander.media.live_sinks import StreamSettings, open_sink
 from bystander.media.live_source import open_live
@@ -103,7 +104,8 @@ def cmd_live(a: argparse.Namespace) -> int:
         watcher = threading.Thread(target=watch, args=(wires, done, a), daemon=True)
         watcher.start()
         try:
-            wires.stream.run()
+            with held_back(wires.control.stop):
+                wires.stream.run()
         except BystanderError as e:
             raise type(e)(scrub(str(e), hidden)) from None
         finally:

@@ -1,0 +1,55 @@
+"""Signals: held back while native code runs, never lost."""
+
+import os
+import signal
+
+import pytest
+
+from bystander.interrupts import Terminated, held_back
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+def test_a_signal_waits_for_the_safe_point():
+    """The first one does nothing by itself, is told, and is raised where it is let through."""
+    told, reached = [], []
+
+    def work():
+        with held_back(lambda: told.append(True)) as let_through:
+            let_through()
+            send(signal.SIGTERM)
+            reached.append("after the signal")
+            let_through()
+            reached.append("after the safe point")
+
+    with pytest.raises(Terminated):
+        work()
+    assert told == [True]
+    assert reached == ["after the signal"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_at_the_end_at_the_latest(number):
+    """Leaving lets it through, and the handlers from before are back."""
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt) as e, held_back():
+        send(number)
+    assert (e.type is Terminated) == (number == signal.SIGTERM)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_signal_takes_effect_at_once():
+    """Who asks twice does not wait."""
+    reached = []
+
+    def work():
+        with held_back():
+            send(signal.SIGINT)
+            send(signal.SIGINT)
+            reached.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert not reached

@@ -23,7 +23,9 @@ CELLS = 6  # at most so many cells across the longer side of a region (the face 
 MIN_CELL_PX = 8
 LEVELS = 16  # step of the quantised cell means, of 256
 NOISE = 6  # amplitude added to blur, so that it cannot be inverted exactly
+QUANTISED: U8 = (np.arange(256) // LEVELS * LEVELS + LEVELS // 2).astype(np.uint8)
 NEUTRAL = 128
+KEPT_MASK_PX = 96 * 96  # smaller ellipses are kept: a crowd needs hundreds of them a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def paint(patch: U8, region: Region, style: Style) -> None:
     if region.shape == "box":
         patch[...] = fill
     else:
-        np.copyto(patch, fill, where=ellipse(h, w))
+        np.copyto(patch, fill, where=kept_ellipse(h, w) if h * w <= KEPT_MASK_PX else ellipse(h, w))
 
 
 def mosaic(patch: U8, *, blend: bool) -> U8:
@@ -91,8 +93,8 @@ def mosaic(patch: U8, *, blend: bool) -> U8:
     h, w = patch.shape
     cell = max(MIN_CELL_PX, -(-max(h, w) // CELLS))
     rows, cols = max(1, round(h / cell)), max(1, round(w / cell))
-    means = cv2.resize(np.ascontiguousarray(patch), (cols, rows), interpolation=cv2.INTER_AREA).reshape(rows, cols)
-    coarse = np.minimum(means.astype(np.int16) // LEVELS * LEVELS + LEVELS // 2, 255).astype(np.uint8)
+    means = cv2.resize(patch, (cols, rows), interpolation=cv2.INTER_AREA).reshape(rows, cols)
+    coarse = QUANTISED[means]
     how = cv2.INTER_LINEAR if blend else cv2.INTER_NEAREST
     big = cv2.resize(coarse, (w, h), interpolation=how).reshape(h, w)
     if blend:
@@ -105,9 +107,11 @@ def noise(height: int, width: int) -> npt.NDArray[np.int16]:
     return np.random.default_rng(height * 65537 + width).integers(-NOISE, NOISE + 1, (height, width), np.int16)
 
 
-@lru_cache(maxsize=32)
 def ellipse(height: int, width: int) -> npt.NDArray[np.bool_]:
     """Pixels that the ellipse inside the patch touches at any of their corners (outward)."""
     y = np.maximum(np.abs(np.arange(height) + 0.5 - height / 2) - 0.5, 0) / (height / 2)
     x = np.maximum(np.abs(np.arange(width) + 0.5 - width / 2) - 0.5, 0) / (width / 2)
     return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= 1)
+
+
+kept_ellipse = lru_cache(maxsize=1024)(ellipse)

@@ -55,8 +55,8 @@ def clip(xyxy: npt.ArrayLike, width: float, height: float) -> F32:
     return np.clip(b, 0, np.array([width, height, width, height], np.float32))
 
 
-def grow(xyxy: npt.ArrayLike, left: float, top: float, right: float, bottom: float) -> F32:
-    """(n, 4) -> (n, 4), each side moved outward by a fraction of the box's own width or height."""
+def grow(xyxy: npt.ArrayLike, left: float | F32, top: float | F32, right: float | F32, bottom: float | F32) -> F32:
+    """(n, 4) -> (n, 4), each side moved outward by a fraction of the box's own width or height, or by (n,) of them."""
     b = np.asarray(xyxy, np.float32).reshape(-1, 4)
     w, h = b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
     return np.stack([b[:, 0] - left * w, b[:, 1] - top * h, b[:, 2] + right * w, b[:, 3] + bottom * h], axis=1)

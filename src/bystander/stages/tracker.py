@@ -91,7 +91,7 @@ class Tracker:
             if face.clean_since_s == time_s:  # better evidence from before may be of somebody else
                 face.odds = min(face.odds, face.latest)
         self.ghosts = [f for f in self.ghosts if time_s - f.seen_s <= GHOST_S]
-        return tuple(self.report(f, time_s) for f in (*self.faces, *self.ghosts))
+        return self.report([*self.faces, *self.ghosts], time_s)
 
     def cut(self) -> None:
         """Another shot begins with the next update: everybody in it is new.
@@ -147,25 +147,34 @@ class Tracker:
     def gone(self, face: Face, time_s: float, width: int, height: int) -> bool:
         s, unseen = self.settings, time_s - face.seen_s
         young = face.seen_s - face.first_s < s.young_s
-        x, y = face.centre
-        outside = unseen > 0 and not (0 <= x < width and 0 <= y < height)
-        return outside or unseen > (s.coast_young_s if young else s.coast_s)
+        if unseen > 0:
+            x, y = face.centre
+            if not (0 <= x < width and 0 <= y < height):
+                return True
+        return unseen > (s.coast_young_s if young else s.coast_s)
 
-    def report(self, face: Face, time_s: float) -> Track:
-        unseen = time_s - face.seen_s
-        g = self.settings.growth_per_s * unseen
-        x1, y1, x2, y2 = (float(v) for v in boxes.grow(face.xyxy, g, g, g, g)[0])
-        return Track(
-            id=face.id, xyxy=(x1, y1, x2, y2), score=face.score, foreground=probability(face.odds),
-            age_s=time_s - face.first_s, unseen_s=unseen, speed=float(np.hypot(*face.velocity)) / face.height,
-            steady=unseen <= BLINK_S and time_s - face.clean_since_s >= self.settings.steady_after_s,
+    def report(self, faces: Sequence[Face], time_s: float) -> tuple[Track, ...]:
+        """The faces as they are now, those unseen grown by what is not known."""
+        if not faces:
+            return ()
+        growth = np.array([self.settings.growth_per_s * (time_s - f.seen_s) for f in faces], np.float32)
+        grown = boxes.grow(np.stack([f.xyxy for f in faces]), growth, growth, growth, growth).tolist()
+        return tuple(
+            Track(
+                id=f.id, xyxy=(x1, y1, x2, y2), score=f.score, foreground=probability(f.odds),
+                age_s=time_s - f.first_s, unseen_s=time_s - f.seen_s,
+                speed=math.hypot(*f.velocity.tolist()) / f.height,
+                steady=time_s - f.seen_s <= BLINK_S and time_s - f.clean_since_s >= self.settings.steady_after_s,
+            )
+            for f, (x1, y1, x2, y2) in zip(faces, grown, strict=True)
         )  # fmt: skip
 
 
 def move(face: Face, gap_s: float, unseen_s: float) -> None:
     """Carry the box along its velocity, which fades while the face is unseen."""
     fade = math.exp(-max(0.0, unseen_s - gap_s) / 0.3)
-    face.xyxy = face.xyxy + np.tile(face.velocity * np.float32(gap_s * fade), 2)
+    step = face.velocity * np.float32(gap_s * fade)
+    face.xyxy = face.xyxy + np.concatenate((step, step))
 
 
 def similarity(faces: Sequence[Face], xyxy: F32, time_s: float) -> F32:
@@ -176,7 +185,7 @@ def similarity(faces: Sequence[Face], xyxy: F32, time_s: float) -> F32:
     """
     mine = np.stack([f.xyxy for f in faces])
     overlap = boxes.iou(mine, xyxy)
-    centres = np.stack([f.centre for f in faces])
+    centres = (mine[:, :2] + mine[:, 2:]) / 2
     theirs = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     size_a, size_b = np.sqrt(np.maximum(boxes.area(mine), 1)), np.sqrt(np.maximum(boxes.area(xyxy), 1))
     size = np.maximum(size_a[:, None], size_b[None])

@@ -16,6 +16,7 @@ import numpy as np
 MIN_FACE_PX = 5.0  # smaller ones are ignored, neither face nor background
 MIN_VISIBLE = 0.35  # share of a face's area left inside its tile below which it is ignored
 GREY = 114
+IN_USE = 640  # px, long side of the pictures that the detector will see; training pictures are smaller windows of such
 UNKNOWN = -1  # role of a face that nobody judged
 
 
@@ -32,14 +33,24 @@ class Example:
     role: np.ndarray
 
 
-def place(source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: float, aspect: float) -> Example:
-    """Scale ``source`` (x by scale*aspect), paint a random window of it into ``canvas``. Labels in canvas px."""
+def place(
+    source: Example, canvas: np.ndarray, rng: np.random.Generator, scale: float, aspect: float, *, aim: bool = False
+) -> Example:
+    """Scale ``source`` (x by scale*aspect), paint a random window of it into ``canvas``. Labels in canvas px.
+
+    ``aim``: the window holds the middle of one of the faces, where there is one.
+    """
     h, w = source.image.shape[:2]
     ch, cw = canvas.shape[:2]
     sx, sy = scale * aspect, scale / aspect
     # window of the source that the canvas shows; a source smaller than the canvas sits anywhere inside it
-    ox = rng.uniform(min(0, w * sx - cw), max(0, w * sx - cw))
-    oy = rng.uniform(min(0, h * sy - ch), max(0, h * sy - ch))
+    room = np.array([w * sx - cw, h * sy - ch])
+    low, high = np.minimum(room, 0), np.maximum(room, 0)
+    ox, oy = rng.uniform(low, high)
+    faces = source.xyxy[~source.ignore]
+    if aim and len(faces):
+        middle = faces[rng.integers(len(faces))].reshape(2, 2).mean(0) * (sx, sy)
+        ox, oy = np.clip(middle - rng.uniform(0.15, 0.85, 2) * (cw, ch), low, high)
     x1, y1 = max(0, int(np.floor(ox / sx))), max(0, int(np.floor(oy / sy)))
     x2, y2 = min(w, int(np.ceil((ox + cw) / sx)) + 1), min(h, int(np.ceil((oy + ch) / sy)) + 1)
     patch = source.image[y1:y2, x1:x2]
@@ -82,9 +93,8 @@ def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
         source = pick()
         tile = np.full((y2 - y1, x2 - x1, 3), GREY, np.uint8)
         fit = size / max(source.image.shape[:2])  # long side of a tile's picture before the jitter
-        part = place(
-            source, tile, rng, fit * np.exp(rng.uniform(np.log(0.4), np.log(2.2))), np.exp(rng.uniform(-0.13, 0.13))
-        )
+        scale = np.exp(rng.uniform(np.log(0.4), np.log(max(2.0, 1.3 * IN_USE / size))))
+        part = place(source, tile, rng, fit * scale, np.exp(rng.uniform(-0.13, 0.13)), aim=scale > 1)
         image[y1:y2, x1:x2] = light(tile, rng)
         boxes.append(part.xyxy + np.array([x1, y1, x1, y1], np.float32))
         flags.append(part.ignore)
@@ -93,13 +103,12 @@ def mosaic(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
 
 
 def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> Example:
-    """One picture, about as large as the canvas: what the detector meets in use."""
+    """One picture, or a window of it in which faces are as large as the detector meets them in use."""
     source = pick()
     canvas = np.full((size, size, 3), GREY, np.uint8)
     fit = size / max(source.image.shape[:2])
-    part = place(
-        source, canvas, rng, fit * np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.1, 0.1))
-    )
+    scale = np.exp(rng.uniform(np.log(0.5), np.log(1.6 * IN_USE / size)))
+    part = place(source, canvas, rng, fit * scale, np.exp(rng.uniform(-0.1, 0.1)), aim=scale > 1)
     return replace(part, image=light(canvas, rng), role=np.full(len(part.role), UNKNOWN))
 
 
@@ -143,8 +152,8 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     elif roll < 0.20:
         noise = rng.normal(0, rng.uniform(3, 14), (*image.shape[:2], 1))
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    elif roll < 0.26:
-        f = rng.uniform(0.45, 0.8)
+    elif roll < 0.32:
+        f = rng.uniform(0.4, 0.8)
         low = cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA)
         image = cv2.resize(low, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.15:

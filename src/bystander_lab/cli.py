@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument("--mosaic", type=float, default=0.75, help="share of mosaics")
     t.add_argument("--workers", type=int, default=1)
     t.add_argument("--device", default="cpu")
-    t.add_argument("--weights", type=Path, help="start from this checkpoint")
+    t.add_argument("--weights", type=Path, help="start from this checkpoint or exported ONNX file")
     t.add_argument("--cache", type=Path, default=Path("~/.cache/bystander-lab"), help="folder for the shrunk images")
     t.add_argument("--cache-long", type=int, default=512, help="long side of the shrunk images")
     t.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")

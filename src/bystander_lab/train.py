@@ -7,21 +7,26 @@ average, optimiser, schedule and random state: ``resume`` goes on from it after 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bystander_lab.data import DataSettings, training_batches
 from bystander_lab.loss import Losses, Targets, detection_loss
-from bystander_lab.model import FACE, YOLOv5, open_checkpoint, yolov5
+from bystander_lab.model import FACE, YOLOv5, yolov5
+from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError
+
+STATISTICS_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class TrainSettings:
     run: Path  # the run folder
     size: str = "n"
     names: tuple[str, ...] = FACE
-    weights: Path | None = None  # start from this checkpoint's average
+    weights: Path | None = None  # start from this checkpoint's average, or from this ONNX file
     batch: int = 32
     steps: int = 10_000
     minutes: float = 0.0  # if > 0 the schedule ends after this much training time instead of after ``steps``
@@ -114,6 +119,12 @@ def plot_curves(run: Path) -> None:
     plt.close(figure)
 
 
+def first_images(s: TrainSettings) -> Iterator[Tensor]:
+    """Training pictures to take statistics on, as the model sees them."""
+    for images, _ in itertools.islice(training_batches(s.data, s.batch, 0, s.seed), STATISTICS_BATCHES):
+        yield images.float().div_(255)
+
+
 def describe(s: TrainSettings) -> dict[str, Any]:
     config = asdict(s)
     return json.loads(json.dumps(config, default=str))
@@ -135,7 +146,7 @@ def train(s: TrainSettings) -> Path:
         model.load_state_dict(state["model"])
         step, elapsed, generation = state["step"], state["elapsed_s"], state["generation"] + 1
     elif s.weights:
-        start_from(model, s.weights)
+        start_from(model, s.weights, lambda: first_images(s))
     elif len(s.names) > 1:
         raise DataError("roles are learnt on top of a face detector: name its checkpoint with --weights")
     model = model.to(device, memory_format=torch.channels_last)
@@ -199,16 +210,6 @@ def train(s: TrainSettings) -> Path:
     if (s.run / "log.jsonl").exists():
         plot_curves(s.run)
     return last
-
-
-def start_from(model: YOLOv5, path: Path) -> None:
-    """Transfer: copy every tensor whose name and shape fit; the rest (what tells roles) stays new."""
-    old = open_checkpoint(path)[1]["ema"]
-    own = model.state_dict()
-    fits = {k: v for k, v in old.items() if k in own and own[k].shape == v.shape}
-    if len(fits) < len(own) // 2:
-        raise DataError(f"{path}: only {len(fits)} of {len(own)} tensors fit; it is a checkpoint of another model")
-    model.load_state_dict({**own, **fits})
 
 
 def log(s: TrainSettings, step: int, elapsed: float, mean: torch.Tensor, lr: float, steps_per_s: float) -> None:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from bystander_lab.anchors import fit_anchors
-from bystander_lab.augment import Example, augment, crop_labels, flip, mosaic, occlude
+from bystander_lab.augment import Example, augment, crop_labels, flip, mosaic, occlude, place
 from bystander_lab.data import DataSettings, training_batches
 from bystander_lab.widerface import DataError, load_widerface
 
@@ -82,6 +82,15 @@ def test_mosaic_boxes_lie_on_their_faces():
             bright.append(e.image[cy, cx].mean() > 40)
     assert len(bright) > 20
     assert np.mean(bright) > 0.97
+
+
+def test_a_window_that_aims_holds_a_face():
+    """A small window of a much enlarged picture shows the one face in a far corner every time it aims there."""
+    source = example([[2, 2, 10, 12]])
+    for seed in range(20):
+        e = place(source, np.zeros((64, 64, 3), np.uint8), np.random.default_rng(seed), 4.0, 1.0, aim=True)
+        assert len(e.xyxy) == 1
+        assert e.image.max() > 200
 
 
 def test_flip_moves_the_box_with_the_face():

@@ -19,7 +19,8 @@ from bystander_lab.loss import class_loss
 from bystander_lab.model import load_checkpoint, yolov5
 from bystander_lab.role_eval import Judged, confusion, evaluate_roles, evidence_ap, judge_faces, operating_point
 from bystander_lab.roles import ROLES, load_roles
-from bystander_lab.train import TrainSettings, start_from, train
+from bystander_lab.train import TrainSettings, train
+from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError, Sample, load_widerface
 
 SUBJECT, OTHER = (20, 10, 44, 40), (80, 30, 90, 42)
@@ -142,7 +143,7 @@ def test_transfer_keeps_boxes_and_objectness(tmp_path):
     """Before the first step a two-class model finds the faces of the model it starts from, and decides no role."""
     old = checkpoint(tmp_path / "face.pt")
     new = yolov5("n", ROLES).eval()
-    start_from(new, tmp_path / "face.pt")
+    start_from(new, tmp_path / "face.pt", list)
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         a, b = old(images), new.eval()(images)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bystander import __version__
+from bystander.cli_audit import add_audit, cmd_audit
 from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
 from bystander.cli_live import add_live, cmd_live
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
     f.add_argument("--quiet", action="store_true", help="no progress bar")
     add_render(sub)
+    add_audit(sub)
     add_devices(sub)
     add_live(sub)
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
@@ -376,5 +378,5 @@ def cmd_demo(a: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "file": cmd_file, "demo": cmd_demo, "devices": cmd_devices, "engine": cmd_engine,
-    "live": cmd_live, "render": cmd_render,
+    "live": cmd_live, "render": cmd_render, "audit": cmd_audit,
 }  # fmt: skip

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import av
 
-import exposure
+from bystander.audit.judge import MIN_SIDE
+from bystander.audit.structure import exposed, high_pass
 from bystander.media.reader import open_reader
 from bystander.stages.cover import CoverSettings, cover
 from bystander.stages.policy import PolicySettings, region_of
@@ -26,7 +27,7 @@ from bystander.types import Track
 def boxes_of(truth, index):
     """True boxes of the frame that are large enough to count."""
     found = (t["boxes"].get(str(index)) for t in truth["tracks"] if t["role"] != "ignore")
-    return [b for b in found if b and min(b[2] - b[0], b[3] - b[1]) >= exposure.MIN_SIDE]
+    return [b for b in found if b and min(b[2] - b[0], b[3] - b[1]) >= MIN_SIDE]
 
 
 def covered_luma(frame, boxes):
@@ -45,10 +46,10 @@ def check(film, again, every):
             if frame.index % every:
                 continue
             boxes = boxes_of(truth, frame.index)
-            original = exposure.high_pass(frame.y.copy())
+            original = high_pass(frame.y.copy())
             pictures = [encoded.to_ndarray(format="gray"), covered_luma(frame, boxes)]
             for box in boxes:
-                open_, shut = (exposure.exposed(original, exposure.high_pass(p), box) for p in pictures)
+                open_, shut = (exposed(original, high_pass(p), box) for p in pictures)
                 if open_ is not None:
                     counts = [counts[0] + 1, counts[1] + open_, counts[2] + shut]
     return counts

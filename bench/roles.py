@@ -21,16 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
 from bystander import boxes
+from bystander.audit.judge import MIN_SIDE
+from bystander.audit.structure import exposed, high_pass
 from bystander.cli import flags_of, parser
 from bystander.media.images import read_image
+from bystander.media.luma import luma_frames
 from bystander.models import open_model
 from bystander.run.face_filter import FaceFilter
 from bystander.run.meters import Meters
 from bystander.settings import load_settings
 from bystander.stages.detector import Detector
-from exposure import MIN_SIDE, exposed, high_pass, lumas
 
 SAME = 0.4  # IoU of a track's box and a true one
 ROLES = {"interview": "subject", "background": "other"}  # both answers are right for "either"; "ignore" does not count
@@ -67,8 +68,8 @@ def add_frame(counts, true, tracks, size):
 
 def add_pixels(counts, truth, original, covered):
     """Count what the output shows, whatever the reason."""
-    films = [lumas(path, truth["w"], truth["h"]) for path in (original, covered)]
-    for i, (before, after) in enumerate(zip(*films, strict=True)):
+    films = [luma_frames(path, truth["w"], truth["h"]) for path in (original, covered)]
+    for i, ((_, before), (_, after)) in enumerate(zip(*films, strict=True)):
         a, b = high_pass(before), high_pass(after)
         for t in truth["tracks"]:
             box = t["boxes"].get(str(i))

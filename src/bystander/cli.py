@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bystander import __version__
+from bystander.cli_audit import add_audit, cmd_audit
 from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
 from bystander.cli_live import add_live, cmd_live
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
@@ -31,7 +32,7 @@ from bystander.media.writer import CONTAINERS, FileWriter, check_target
 from bystander.models import DEVICES, PRECISIONS, open_model
 from bystander.run.batch import make_folder, plan_batch, run_batch
 from bystander.run.face_filter import FaceFilter
-from bystander.run.job import Job, Report, cover_file
+from bystander.run.job import Job, Repaint, Report, cover_file, repaint_file
 from bystander.run.meters import Meters
 from bystander.run.preview import Preview
 from bystander.settings import Settings, load_settings
@@ -45,15 +46,21 @@ OnFrame = Callable[[CoveredFrame, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One ``bystander file`` command, its flags understood."""
+class Showing:
+    """What a command that covers a film tells, and how."""
 
     settings: Settings
-    model: Model
-    tracks: Path | None = None
     preview: Path | None = None
     json: bool = False
     quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Showing):
+    """One ``bystander file`` command, its flags understood."""
+
+    model: Model = field(kw_only=True)
+    tracks: Path | None = field(default=None, kw_only=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,11 +92,29 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--preview", type=Path, metavar="DIR", help="also save some covered pictures as JPEG")
     f.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
     f.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_render(sub)
+    add_audit(sub)
     add_devices(sub)
     add_live(sub)
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
     d.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default demo)")
     return p
+
+
+def add_render(sub: Any) -> None:
+    r = sub.add_parser("render", help="paint a video again from its saved tracks, without detecting (docs/tracks.md)")
+    r.add_argument("source", type=Path, metavar="IN", help="the film that the tracks were made from")
+    r.add_argument("tracks", type=Path, metavar="TRACKS", help="what bystander file --tracks saved; may be edited")
+    r.add_argument("out", type=Path, metavar="OUT")
+    r.add_argument("--style", choices=("pixelate", "blur", "solid"), help="default: as in the tracks file")
+    r.add_argument("--shape", choices=("ellipse", "box"), help="default: as in the tracks file")
+    r.add_argument("--grow", type=float, help="factor on the margin, 1 or more (default: as in the tracks file)")
+    r.add_argument("--crf", type=int, help="quality of the picture, lower is better (default 20)")
+    r.add_argument("--keep-metadata", action="store_true", help="keep title, artist, date; never places")
+    r.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    r.add_argument("--preview", type=Path, metavar="DIR", help="also save some covered pictures as JPEG")
+    r.add_argument("--json", action="store_true", help="events as JSON lines on stdout instead of sentences")
+    r.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,7 +150,7 @@ def event(kind: str, **values: object) -> None:
     print(json.dumps({"event": kind, **values}), flush=True)
 
 
-def warn(task: Task, message: str, source: Path) -> None:
+def warn(task: Showing, message: str, source: Path) -> None:
     """Something the user should know, on stderr or as an event."""
     if task.json:
         event("warning", source=str(source), message=message)
@@ -162,7 +187,8 @@ def cmd_file(a: argparse.Namespace) -> int:
 
 
 def task_of(a: argparse.Namespace, settings: Settings) -> Task:
-    return Task(settings, open_model(settings.model, settings.runtime()), a.tracks, a.preview, a.json, a.quiet)
+    model = open_model(settings.model, settings.runtime())
+    return Task(settings, a.preview, a.json, a.quiet, model=model, tracks=a.tracks)
 
 
 def role_notes(task: Task) -> tuple[str, ...]:
@@ -217,13 +243,25 @@ def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Repor
     s = task.settings
     job = Job(source, open_reader, open_writer, task.model, s.detector(), s.filter(), task.tracks, s.overwrite,
               s.one_pass)  # fmt: skip
+    passes = ("cover",) if s.one_pass else ("analyse", "cover")
+    return with_progress(task, source, passes, on_frame, lambda each, look: cover_file(job, each, look))
+
+
+def with_progress(
+    task: Showing,
+    source: Path,
+    names: tuple[str, ...],
+    on_frame: OnFrame,
+    work: Callable[[OnFrame, Callable[[int, int], None]], Report],
+) -> Report:
+    """Do the work, showing how far it is. ``names`` of its passes; the work calls what it is given for each frame."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[fps]:.0f} fps"),
                TimeRemainingColumn())  # fmt: skip
     shown = Progress(*columns, console=Console(stderr=True), disable=task.quiet or task.json, transient=True)
     with held_back() as let_through, shown as progress:
         bar = progress.add_task(source.name, total=None, fps=0.0)
         told = time.monotonic()
-        passes = {"cover": told} if s.one_pass else {"analyse": told, "cover": told}  # and when each began
+        passes = dict.fromkeys(names, told)  # and when each began
 
         def advance(name: str, n: int, total: int) -> None:
             """``n`` frames of ``total`` are done in this pass."""
@@ -243,10 +281,35 @@ def cover_video(task: Task, source: Path, out: Path, on_frame: OnFrame) -> Repor
             advance("cover", covered.frame.index + 1, total)
             on_frame(covered, total)
 
-        return cover_file(job, each, lambda i, total: advance("analyse", i + 1, total))
+        return work(each, lambda i, total: advance("analyse", i + 1, total))
 
 
-def tell(task: Task, source: Path, out: Path, report: Report) -> None:
+def cmd_render(a: argparse.Namespace) -> int:
+    check_target(a.source, a.out, a.overwrite)
+    if a.out.resolve() == a.tracks.resolve():
+        raise OutputError(f"{a.out}: is the tracks file; give the film another name")
+    given = {k: v for k in ("style", "shape", "grow", "crf") if (v := getattr(a, k)) is not None}
+    settings = Settings(**given, keep_metadata=a.keep_metadata, overwrite=a.overwrite)
+    settings.filter(), settings.writer()  # a bad value is told before anything is opened
+    task = Showing(settings, a.preview, a.json, a.quiet)
+
+    def open_writer(reader: Any) -> FileWriter:
+        assert isinstance(reader, FileReader)
+        return FileWriter(reader, a.out, settings.writer())
+
+    job = Repaint(a.source, a.tracks, open_reader, open_writer, a.style, a.shape, a.grow)
+    if task.json:
+        event("start", source=str(a.source), out=str(a.out))
+    preview = Preview()
+    on_frame: OnFrame = preview.add if a.preview else lambda _c, _n: None
+    report = with_progress(task, a.source, ("cover",), on_frame, lambda each, _look: repaint_file(job, each))
+    if a.preview:
+        preview.save(a.preview, a.source.stem)
+    tell(task, a.source, a.out, report)
+    return DAMAGED if report.damage else 0
+
+
+def tell(task: Showing, source: Path, out: Path, report: Report) -> None:
     """The closing line, or the last event of a file."""
     if task.json:
         event("done", source=str(source), out=str(out), **report.meters.summary(), damage=report.damage,
@@ -299,7 +362,7 @@ def cmd_demo(a: argparse.Namespace) -> int:
     original, covered = folder / "original.mp4", folder / "covered.mp4"
     make_demo_clip(original)
     settings = Settings(overwrite=True)
-    task = Task(settings, open_model(settings.model, settings.runtime()))
+    task = Task(settings, model=open_model(settings.model, settings.runtime()))
     hits, faces = 0, 0
 
     def on_frame(frame: CoveredFrame, _total: int) -> None:
@@ -315,5 +378,5 @@ def cmd_demo(a: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "file": cmd_file, "demo": cmd_demo, "devices": cmd_devices, "engine": cmd_engine,
-    "live": cmd_live,
+    "live": cmd_live, "render": cmd_render, "audit": cmd_audit,
 }  # fmt: skip

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.meters import Meters
 from bystander.run.offline import OfflineSettings, looks, run_offline
 from bystander.run.plan import Plan, make_plan
+from bystander.run.saved import read_tracks
 from bystander.run.timeline import TracksFile, fingerprint
+from bystander.stages.cover import CoverSettings, Style
 from bystander.stages.detector import Detector, DetectorSettings
-from bystander.types import CoveredFrame, Model, Reader, Writer
+from bystander.types import CoveredFrame, Frame, Model, Reader, Shape, Writer
 
 
 class TargetFile(Writer, Protocol):
@@ -83,6 +85,41 @@ def cover_file(
             face_filter.script = analyse(job, face_filter, on_look)
         run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
         return Report(meters, tuple(reader.damage), (*reader.info.notes, *writer.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Repaint:
+    """A file to paint again from its tracks. Settings that are None are those of the run that saved them."""
+
+    source: Path
+    tracks: Path
+    open_reader: Callable[[Path], SourceFile]
+    open_writer: Callable[[SourceFile], TargetFile]
+    style: Style | None = None
+    shape: Shape | None = None
+    grow: float | None = None
+
+
+def repaint_file(job: Repaint, on_frame: Callable[[CoveredFrame, int], None] = lambda _c, _n: None) -> Report:
+    """Paint the film by what its tracks file says; nothing is detected. ``on_frame`` as in ``cover_file``."""
+    meters = Meters()
+    with ExitStack() as stack:
+        reader = job.open_reader(job.source)
+        stack.callback(reader.close)
+        saved = read_tracks(job.tracks, job.source)
+        policy = replace(saved.policy, shape=job.shape or saved.policy.shape, grow=job.grow or saved.policy.grow)
+        settings = FilterSettings(policy=policy, cover=CoverSettings(job.style or saved.cover.style))
+        writer = job.open_writer(reader)
+        stack.callback(writer.abort)
+        face_filter = FaceFilter(no_detector, settings, meters)
+        face_filter.script = saved
+        run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
+        return Report(meters, tuple(reader.damage), (*reader.info.notes, *writer.notes, *saved.notes))
+
+
+def no_detector(_frame: Frame) -> NoReturn:
+    """Stands where nothing is to be detected. If it were ever asked, the frame would be covered whole."""
+    raise AssertionError("a film that is painted from its tracks needs no detector")
 
 
 def analyse(job: Job, face_filter: FaceFilter, on_look: Callable[[int, int], None]) -> Plan:

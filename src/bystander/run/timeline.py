@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
+
 from bystander.errors import OutputError
 from bystander.types import CoveredFrame, Track
 
@@ -29,6 +31,11 @@ def fingerprint(path: Path) -> str:
         f.seek(max(0, size - EDGE))
         digest.update(f.read(EDGE))
     return f"{size}-{digest.hexdigest()}"
+
+
+def exact(value: float) -> float:
+    """The shortest number that is the same float32, so that what is painted from the file is what was painted first."""
+    return float(str(np.float32(value)))
 
 
 class TracksFile:
@@ -57,8 +64,8 @@ class TracksFile:
         """One frame's tracks, as they were when it left. OutputError when the disk says no."""
         frame = covered.frame
         rows = [
-            {"id": t.id, "xyxy": [round(v, 1) for v in t.xyxy], "score": round(t.score, 3),
-             "unseen_s": round(t.unseen_s, 3), "kept": t.id in kept}
+            {"id": t.id, "xyxy": [exact(v) for v in t.xyxy], "score": round(t.score, 3),
+             "unseen_s": exact(t.unseen_s), "speed": exact(t.speed), "kept": t.id in kept}
             for t in tracks
         ]  # fmt: skip
         row = {"frame": frame.index, "pts": frame.pts, "time_s": round(frame.time_s, 6), "whole": covered.whole}

@@ -175,6 +175,9 @@ def test_a_lower_min_score_reaches_tracker_and_detector():
         (["a.mp4", "--tracks", "empty"], "is a folder"),
         (["empty", "--tracks", "t.json"], "one video"),
         (["empty"], "no video or picture"),
+        (["a.mp4", "n" * 221 + ".mp4"], "name is too long"),
+        (["a.mp4", "n" * 300 + ".mp4"], "name is too long"),
+        (["a.mp4", "--preview", "taken.mp4"], "is no folder"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch, capsys, args, says):
@@ -190,6 +193,20 @@ def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch, capsys
     assert says in err
     assert err.count("\n") == 1
     assert {p.name: p.stat().st_size for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [([""], "name is empty"), (["a.mp4", ""], "name is empty"), (["a.mp4", "--style", "none"], "pixelate")],
+)
+def test_a_wrong_flag_is_one_line(capsys, args, says):
+    """A flag, a value or a name that cannot be meant is told in one line, with exit code 2."""
+    with pytest.raises(SystemExit) as e:
+        run("file", *args)
+    assert e.value.code == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
 
 
 def test_a_cut_off_source_ends_with_code_3(tmp_path, capsys):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -56,13 +56,27 @@ class Task:
     quiet: bool = False
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong flag in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"bystander: {message}; see {self.prog} --help\n")
+
+
+def given_path(text: str) -> Path:
+    """A path; an empty one, as an unset variable gives it, would be the folder one stands in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="bystander", description="Covers every face but the ones you keep.")
+    p = Parser(prog="bystander", description="Covers every face but the ones you keep.")
     p.add_argument("--version", action="version", version=f"bystander {__version__}")
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("file", help="cover the faces in a video, a picture or a folder of them")
-    f.add_argument("source", type=Path, metavar="IN")
-    f.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: IN with .covered before the suffix")
+    f.add_argument("source", type=given_path, metavar="IN")
+    f.add_argument("out", type=given_path, nargs="?", metavar="OUT", help="default: IN with .covered before the suffix")
     f.add_argument("--keep", action="append", help="auto (default: who the model takes for the subject), none, "
                    "largest, or X,Y@SECONDS: whoever is there then; may be given several times")  # fmt: skip
     f.add_argument("--keep-zone", action="append", metavar="X,Y,W,H", help="keep whoever is in here (px)")
@@ -147,6 +161,8 @@ def cmd_file(a: argparse.Namespace) -> int:
     is_folder, is_image = a.source.is_dir(), a.source.suffix.lower() in IMAGE_SUFFIXES
     if a.tracks and (is_folder or is_image):
         raise SettingsError("--tracks: works for one video, not for a folder or a picture")
+    if a.preview and a.preview.exists() and not a.preview.is_dir():
+        raise OutputError(f"{a.preview}: is no folder; give one for the previews")
     if is_folder:
         root = a.source.resolve()
         target = a.out or root.with_name(f"{root.name or 'root'}.covered")

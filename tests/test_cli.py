@@ -234,6 +234,14 @@ def test_a_picture_keeps_its_size_and_loses_its_metadata(tmp_path):
     assert b"Exif" not in data
 
 
+def test_a_cut_off_picture_is_one_line(tmp_path, capfd):
+    """A picture that ends too early is told in one line: the library that decodes it stays silent."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    assert run("file", tmp_path / "a.png") == 2
+    assert capfd.readouterr().err.count("\n") == 1
+
+
 def test_a_folder_is_mirrored_and_goes_on_where_it_stopped(tmp_path, capsys):
     """Names are mirrored, one bad file is told and the rest done, a second run does only what is missing."""
     root = tmp_path / "in"

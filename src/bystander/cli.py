@@ -112,7 +112,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="bystander: %(message)s", level=logging.WARNING)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # a damaged picture is told once, by us
     a = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, raise_now)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, raise_now)
     try:
         return run_command(a)
     except BystanderError as e:

@@ -175,6 +175,9 @@ def test_a_lower_min_score_reaches_tracker_and_detector():
         (["a.mp4", "--tracks", "empty"], "is a folder"),
         (["empty", "--tracks", "t.json"], "one video"),
         (["empty"], "no video or picture"),
+        (["a.mp4", "n" * 221 + ".mp4"], "name is too long"),
+        (["a.mp4", "n" * 300 + ".mp4"], "name is too long"),
+        (["a.mp4", "--preview", "taken.mp4"], "is no folder"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch, capsys, args, says):
@@ -190,6 +193,20 @@ def test_bad_input_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch, capsys
     assert says in err
     assert err.count("\n") == 1
     assert {p.name: p.stat().st_size for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [([""], "name is empty"), (["a.mp4", ""], "name is empty"), (["a.mp4", "--style", "none"], "pixelate")],
+)
+def test_a_wrong_flag_is_one_line(capsys, args, says):
+    """A flag, a value or a name that cannot be meant is told in one line, with exit code 2."""
+    with pytest.raises(SystemExit) as e:
+        run("file", *args)
+    assert e.value.code == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
 
 
 def test_a_cut_off_source_ends_with_code_3(tmp_path, capsys):
@@ -215,6 +232,14 @@ def test_a_picture_keeps_its_size_and_loses_its_metadata(tmp_path):
     data = (tmp_path / "a.covered.jpg").read_bytes()
     assert cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape == (61, 83, 3)
     assert b"Exif" not in data
+
+
+def test_a_cut_off_picture_is_one_line(tmp_path, capfd):
+    """A picture that ends too early is told in one line: the library that decodes it stays silent."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    assert run("file", tmp_path / "a.png") == 2
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_a_folder_is_mirrored_and_goes_on_where_it_stopped(tmp_path, capsys):

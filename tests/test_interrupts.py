@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,22 @@ def test_a_second_signal_takes_effect_at_once():
     with pytest.raises(KeyboardInterrupt):
         work()
     assert not reached
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_libraries_load_is_one_line(number, code):
+    """A signal that comes before the command line is loaded ends the process with its code and no traceback."""
+    child = f"""
+import os, sys, bystander.__main__ as program
+
+class Signals:
+    def find_spec(name, *_):
+        if name == "bystander.cli":
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Signals)
+program.start()
+"""
+    ended = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert ended.stderr == "bystander: stopped before anything was begun\n"

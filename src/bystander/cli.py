@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import cv2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -63,13 +64,27 @@ class Task(Showing):
     tracks: Path | None = field(default=None, kw_only=True)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong flag in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"bystander: {message}; see {self.prog} --help\n")
+
+
+def given_path(text: str) -> Path:
+    """A path; an empty one, as an unset variable gives it, would be the folder one stands in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="bystander", description="Covers every face but the ones you keep.")
+    p = Parser(prog="bystander", description="Covers every face but the ones you keep.")
     p.add_argument("--version", action="version", version=f"bystander {__version__}")
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("file", help="cover the faces in a video, a picture or a folder of them")
-    f.add_argument("source", type=Path, metavar="IN")
-    f.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: IN with .covered before the suffix")
+    f.add_argument("source", type=given_path, metavar="IN")
+    f.add_argument("out", type=given_path, nargs="?", metavar="OUT", help="default: IN with .covered before the suffix")
     f.add_argument("--keep", action="append", help="auto (default: who the model takes for the subject), none, "
                    "largest, or X,Y@SECONDS: whoever is there then; may be given several times")  # fmt: skip
     f.add_argument("--keep-zone", action="append", metavar="X,Y,W,H", help="keep whoever is in here (px)")
@@ -103,9 +118,11 @@ def parser() -> argparse.ArgumentParser:
 
 def add_render(sub: Any) -> None:
     r = sub.add_parser("render", help="paint a video again from its saved tracks, without detecting (docs/tracks.md)")
-    r.add_argument("source", type=Path, metavar="IN", help="the film that the tracks were made from")
-    r.add_argument("tracks", type=Path, metavar="TRACKS", help="what bystander file --tracks saved; may be edited")
-    r.add_argument("out", type=Path, metavar="OUT")
+    r.add_argument("source", type=given_path, metavar="IN", help="the film that the tracks were made from")
+    r.add_argument(
+        "tracks", type=given_path, metavar="TRACKS", help="what bystander file --tracks saved; may be edited"
+    )
+    r.add_argument("out", type=given_path, metavar="OUT")
     r.add_argument("--style", choices=("pixelate", "blur", "solid"), help="default: as in the tracks file")
     r.add_argument("--shape", choices=("ellipse", "box"), help="default: as in the tracks file")
     r.add_argument("--grow", type=float, help="factor on the margin, 1 or more (default: as in the tracks file)")
@@ -120,8 +137,10 @@ def add_render(sub: Any) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(format="bystander: %(message)s", level=logging.WARNING)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # a damaged picture is told once, by us
     a = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, raise_now)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, raise_now)
     try:
         return run_command(a)
     except BystanderError as e:
@@ -172,6 +191,8 @@ def cmd_file(a: argparse.Namespace) -> int:
     is_folder, is_image = a.source.is_dir(), a.source.suffix.lower() in IMAGE_SUFFIXES
     if a.tracks and (is_folder or is_image):
         raise SettingsError("--tracks: works for one video, not for a folder or a picture")
+    if a.preview and a.preview.exists() and not a.preview.is_dir():
+        raise OutputError(f"{a.preview}: is no folder; give one for the previews")
     if is_folder:
         root = a.source.resolve()
         target = a.out or root.with_name(f"{root.name or 'root'}.covered")

@@ -67,9 +67,15 @@ def test_raw_stream_gets_times(tmp_path):
 
 
 def test_avi_with_b_frames_is_even(tmp_path):
-    """AVI's decoding times become evenly spaced presentation times."""
+    """AVI's decoding times become evenly spaced presentation times, to the last frame."""
     frames = list(open_reader(make_clip(tmp_path / "b.avi")))
-    assert [f.time_s for f in frames[:20]] == pytest.approx([i / 25 for i in range(20)])
+    assert [f.time_s for f in frames] == pytest.approx([i / 25 for i in range(24)])
+
+
+def test_avi_without_b_frames_keeps_its_times(tmp_path):
+    """Without B-frames an AVI's frame is shown when it is decoded, gaps included; the first is not moved."""
+    path = make_clip(tmp_path / "n.avi", pts=(0, 2, 3, 4, 7), options={"bf": "0"})
+    assert [f.pts for f in open_reader(path)] == [0, 2, 3, 4, 7]
 
 
 def test_painting_does_not_reach_later_frames(tmp_path):

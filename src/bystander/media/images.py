@@ -16,11 +16,12 @@ import numpy as np
 from bystander.errors import InputError, OutputError
 from bystander.types import CoveredFrame, Frame
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 QUALITY = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
     ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
     ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
+    ".avif": [cv2.IMWRITE_AVIF_QUALITY, 95],
 }
 
 

@@ -58,10 +58,8 @@ class FileReader:
 
     def _pts(self, native: av.VideoFrame, previous: int | None) -> int:
         """The frame's time, made up where the file has none, always later than ``previous``."""
-        pts = native.pts
-        if self.container.format.name == "avi" and native.dts is not None and self.first.dts is not None:
-            # AVI stores the times of decoding only; its presentation times are out of order with B-frames
-            pts = (self.first.pts or 0) + native.dts - self.first.dts
+        # AVI stores the times of decoding only, at which frames leave the decoder; FFmpeg's guess at more is wrong
+        pts = native.dts if self.container.format.name == "avi" else native.pts
         if pts is None:
             return 0 if previous is None else previous + self.step
         return pts if previous is None or pts > previous else previous + 1

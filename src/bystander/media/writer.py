@@ -9,6 +9,7 @@ once it was verified; an interrupted run leaves nothing.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from bystander.types import CoveredFrame, Frame
 X264 = ("libx264", {"preset": "veryfast"})
 VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "b:v": "0"})
 CONTAINERS = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
+# what to advise where a kind of file cannot hold the sound or the subtitles, by FFmpeg's names
+FORMATS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov"}
 # Matroska would move everything, pictures too, by the sound's lead-in before time 0
 MATROSKA = {"avoid_negative_ts": "disabled"}
 MUXER = {".mkv": MATROSKA, ".webm": MATROSKA}
+NAME_BYTES = 220  # file systems allow 255; the unfinished file's name is longer than the finished one's
 LEAD_IN_S = 0.1  # a decoder of sound needs the packet or two before its first sample; Matroska has no edit list
 STAMP_TOLERANCE_S = Fraction(2, 1000)  # Matroska stores whole milliseconds
 TRACK_KEYS = ("language", "title", "handler_name")  # what a track is, e.g. "Commentary"
@@ -110,9 +114,10 @@ class FileWriter:
         try:
             return self.container.add_stream_from_template(stream)
         except ValueError as e:
-            kind = self.path.suffix.lower()
-            hint = ".mp4 or .mov" if kind == ".mkv" else ".mkv"
-            raise OutputError(f"{self.path}: {kind} cannot hold {stream.name} {stream.type}; choose {hint}") from e
+            others = [suffix for suffix, name in FORMATS.items() if holds(name, stream.name)]
+            hint = f"choose {' or '.join(others)}" if others else "no kind of file written here can; convert it first"
+            what = f"{self.path.suffix.lower()} cannot hold {stream.name} {stream.type}"
+            raise OutputError(f"{self.path}: {what}; {hint}") from e
 
     def _copied_packets(self) -> Iterator[Any]:
         """Packets of sound and subtitles in file order; reading stops where the source is damaged."""
@@ -207,6 +212,8 @@ class FileWriter:
 
 def check_target(source: Path, path: Path, overwrite: bool) -> None:
     """OutputError when writing ``path`` would fail or lose something."""
+    if len(os.fsencode(path.name)) > NAME_BYTES:
+        raise OutputError(f"{path}: the name is too long; choose one of at most {NAME_BYTES} bytes")
     if not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises where a folder above may not be read
         raise OutputError(f"{path.parent}: no such folder; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -218,6 +225,16 @@ def check_target(source: Path, path: Path, overwrite: bool) -> None:
             raise OutputError(f"{path}: is the source itself; give the output another name")
         if not overwrite:
             raise OutputError(f"{path}: exists; give --overwrite to replace it")
+
+
+def holds(format_name: str, codec: str) -> bool:
+    """Whether sound or subtitles of this codec fit into files of FFmpeg's format."""
+    with av.open(io.BytesIO(), "w", format=format_name) as trial:
+        try:
+            trial.add_mux_stream(codec)
+        except ValueError:
+            return False
+    return True
 
 
 def trimmed_away(packet: Any) -> bool:

@@ -5,6 +5,9 @@ faces uncovered; this package is of the lab and no part of it may be imported by
 """
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "eigencam", "occlusion")
+# A row of a detector's predictions is of one place. Grad-CAM averages gradients over the whole picture, so it also
+# lights up whatever looks alike elsewhere; HiResCAM weighs each place by its own gradient.
+METHOD = "hirescam"
 TARGETS = ("interview", "background", "face")
 # layers of YOLOv5 that give a map: stride in px and the levels of the head that they reach
 LAYERS = {

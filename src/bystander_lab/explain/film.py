@@ -104,7 +104,7 @@ class Follower:
             self.number = self.number or 1 + max(range(len(scene.faces)), key=lambda i: scene.faces[i].score)
             chosen = face_of(scene, self.number)
             overlap = {t.id: nearest((chosen,), np.array(t.xyxy, np.float32), 0.1) for t in tracks}
-            self.track_id = next(i for i, f in overlap.items() if f)
+            self.track_id = next((i for i, f in overlap.items() if f), 0)
             self.line = describe(chosen, self.number)
             return chosen
         mine = [t for t in tracks if t.id == self.track_id and not t.unseen_s]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bystander.stages.letterbox import GREY
 from bystander.types import F32
-from bystander_lab.explain import LAYERS, METHODS, TARGETS
+from bystander_lab.explain import LAYERS, METHOD, METHODS, TARGETS
 from bystander_lab.explain.rebuild import Logits
 from bystander_lab.explain.scene import Face, Opened, Scene
 from bystander_lab.model import FACE_ANCHORS, STRIDES
@@ -68,7 +68,7 @@ def watch(layer: nn.Module) -> Iterator[Watched]:
 
 
 def explain(
-    opened: Opened, scene: Scene, face: Face, target: str = "", method: str = "gradcam", layer: str = "auto"
+    opened: Opened, scene: Scene, face: Face, target: str = "", method: str = METHOD, layer: str = "auto"
 ) -> HeatMap:
     """What spoke for ``target`` (default: what the runtime took the face for). DataError for what does not fit."""
     target = target or face.role

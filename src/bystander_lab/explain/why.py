@@ -15,6 +15,7 @@ import numpy as np
 from bystander.errors import InputError, OutputError
 from bystander.media.images import IMAGE_SUFFIXES
 from bystander.types import U8, Frame
+from bystander_lab.explain import METHOD
 from bystander_lab.explain.draw import describe, heat_picture, sheet
 from bystander_lab.explain.maps import explain
 from bystander_lab.explain.scene import Face, Opened, Scene, look
@@ -28,7 +29,7 @@ class Question:
     """What is asked of a face. DataError from ``why`` when a value does not fit."""
 
     target: str = ""  # interview, background or face; empty: what the runtime took the face for
-    method: str = "gradcam"
+    method: str = METHOD
     layer: str = "auto"
 
 

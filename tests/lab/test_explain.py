@@ -1,5 +1,7 @@
 import json
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -15,9 +17,14 @@ from bystander.stages.letterbox import letterbox
 from bystander_lab.cli import main
 from bystander_lab.evaluate import still_frame
 from bystander_lab.explain import LAYERS, METHODS
+from bystander_lab.explain.counterfactual import edits, outcomes
+from bystander_lab.explain.faithful import area_under, curves, random_map, randomised
 from bystander_lab.explain.maps import column_of, explain, level_of, watch
+from bystander_lab.explain.page import findings
 from bystander_lab.explain.rebuild import rebuild
-from bystander_lab.explain.scene import FOUND, look, open_for_explaining
+from bystander_lab.explain.regions import REGIONS, areas, masks, points_at, shares
+from bystander_lab.explain.scene import FOUND, Face, Opened, Scene, look, open_for_explaining
+from bystander_lab.explain.summary import marked_in
 from bystander_lab.explain.why import Question, why
 from bystander_lab.export import anchors_px, write_onnx
 from bystander_lab.model import Conv, yolov5
@@ -135,8 +142,6 @@ def test_what_is_explained_is_what_the_detector_found(opened, scene, photo):
 
 def test_a_turned_frame_is_explained_upright(opened, photo):
     """A frame stored on its side gives the same faces, boxes and picture as the upright one."""
-    from dataclasses import replace
-
     frame = read_image(photo)
     sideways = replace(frame, y=np.rot90(frame.y), u=np.rot90(frame.u), v=np.rot90(frame.v), rotation_deg=90)
     a, b = look(opened, frame), look(opened, sideways)
@@ -310,3 +315,178 @@ def test_a_missing_library_is_told_with_its_cure(library, photo, tmp_path, monke
     err = lines_of(capsys)
     assert f"{library} is missing" in err
     assert "bystander[lab]" in err
+
+
+def box_scene(inner=(0, 0, 100, 80), faces=((40, 20, 50, 32),)):
+    made = tuple(Face(i, np.array(f, np.float32), 0.9, 0.5, {}) for i, f in enumerate(faces))
+    return Scene(np.zeros((1, 3, 96, 128), np.float32), inner, np.zeros((80, 100, 3), np.uint8), made)
+
+
+def test_every_place_belongs_to_one_region():
+    """Regions cover the picture once; the face beats a marked microphone, that the body, that the edge."""
+    s = box_scene(faces=((40, 20, 50, 32), (70, 20, 80, 32)))
+    marked = [{"kind": "microphone", "xyxy": [44, 30, 48, 40]}]
+    regions = masks(s, s.faces[0], marked)
+    assert tuple(regions) == REGIONS
+    total = sum(m.astype(int) for m in regions.values())
+    assert (total[:80, :100] == 1).all()
+    assert total.sum() == 80 * 100
+    at = {(31, 45): "face", (35, 45): "microphone", (35, 42): "body", (25, 75): "other faces", (79, 45): "body",
+          (2, 45): "edge", (40, 90): "rest"}  # fmt: skip
+    assert {k: next(n for n, m in regions.items() if m[k]) for k in at} == at
+
+
+def test_evidence_is_shared_out_by_where_it_lies():
+    """Only positive evidence counts; three quarters on the face are 0.75, and the strongest place decides the game."""
+    s = box_scene()
+    regions = masks(s, s.faces[0])
+    values = np.zeros((96, 128), np.float32)
+    values[25, 45], values[40, 90], values[2, 2] = 3, 1, -9
+    share = shares(values, regions)
+    assert (share["face"], share["rest"], share["edge"]) == pytest.approx((0.75, 0.25, 0), abs=1e-6)
+    assert points_at(values, regions["face"])
+    assert not points_at(-values, regions["face"])
+    assert sum(areas(regions).values()) == pytest.approx(1)
+
+
+class OnePlace(torch.nn.Module):
+    """Stands for a network that sees the green of one place and nothing else; row 0, objectness in column 4."""
+
+    def __init__(self):
+        super().__init__()
+        self.yolo = torch.nn.Module()
+        self.yolo.weight = torch.nn.Parameter(torch.tensor([8.0, 0.0]))
+
+    def forward(self, images):
+        seen = images[:, 1, 20:36, 40:56].mean((1, 2)) * self.yolo.weight[0] - 4
+        return seen[:, None, None].expand(-1, 1, 6)
+
+
+def test_a_true_map_beats_a_random_one_and_a_false_one_does_not():
+    """Where one place alone decides, naming it gives low deletion and high insertion; naming the rest the reverse."""
+    images = np.full((1, 3, 96, 128), 0.1, np.float32)
+    images[0, 1, 20:36, 40:56] = 1
+    s = replace(box_scene((0, 0, 128, 96)), images=images)
+    opened = Opened(SimpleNamespace(names=("face",)), OnePlace())
+    true = np.zeros((96, 128), np.float32)
+    true[20:36, 40:56] = 1
+
+    def both(values):
+        return [area_under(c) for c in curves(opened, s, s.faces[0], "face", values)]
+
+    chance = [both(random_map(s, i)) for i in range(4)]
+    assert both(true)[0] < min(d for d, _ in chance)
+    assert both(true)[1] > max(i for _, i in chance)
+    assert both(-true)[0] > both(true)[0] + 0.3
+    gone, back = curves(opened, s, s.faces[0], "face", true)
+    assert gone[0] == pytest.approx(back[-1])  # nothing gone, all back: the picture as it is
+
+
+def test_shuffling_the_weights_spoils_a_map_that_needs_them_and_not_one_that_does_not(opened, scene):
+    """HiResCAM changes when the head is shuffled; Eigen-CAM of a layer before the head cannot, and is found out."""
+    face = scene.faces[0]
+    needs = randomised(opened, scene, face, explain(opened, scene, face, "interview", "hirescam", "9"))
+    blind = randomised(opened, scene, face, explain(opened, scene, face, "interview", "eigencam", "9"))
+    assert blind["head"] == pytest.approx(1)
+    assert needs["head"] < 0.9
+    assert abs(needs["all"]) < 0.9
+
+
+@pytest.fixture(scope="module")
+def role_set(tmp_path_factory, photo, scene):
+    """Two pictures of one film, their boxes those that are found; in the first a microphone is marked."""
+    folder = tmp_path_factory.mktemp("set")
+    for name in "ab":
+        (folder / f"{name}.png").write_bytes(photo.read_bytes())
+    boxes = [scene.to_picture(f.xyxy).tolist() for f in scene.faces]  # the picture is not shrunk: px of the file
+    faces = [{"xyxy": xyxy, "role": role} for xyxy, role in zip(boxes, ROLES, strict=True)]
+    row = {"width": 320, "height": 240, "group": "g", "source": "s", "complete": True, "faces": faces}
+    rows = [{**row, "file": "a.png", "regions": [{"kind": "microphone", "xyxy": [220, 120, 240, 160]}]},
+            {**row, "file": "b.png"}]  # fmt: skip
+    path = folder / "val.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def test_the_summary_writes_figures_plots_and_a_page(role_set, role_file, tmp_path, capsys):
+    """Every way and target has its row, shares add up, the page needs no other file and warns of faces."""
+    out = tmp_path / "summary"
+    args = ["explain", "--summary", str(out), "--data", str(tmp_path), "--roles", str(role_set), "--limit", "3",
+            "--weights", str(role_file), "--imgsz", "256", "--ways", "hirescam:9", "gradcam:9"]  # fmt: skip
+    assert main(args) == 0
+    report = json.loads((out / "summary.json").read_text())
+    assert report["faces"] == 3
+    assert 1 <= report["faces_with_marked_regions"] <= 2
+    assert {(r["target"], r["method"]) for r in report["evidence"]} == {
+        (t, m) for t in ROLES for m in ("hirescam", "gradcam")
+    }
+    for row in report["evidence"]:
+        assert sum(row["share"].values()) == pytest.approx(1, abs=0.001)
+    assert {r["method"] for r in report["faithfulness"]} == {"hirescam", "gradcam", "random", "near the face"}
+    page = (out / "index.html").read_text()
+    assert "shows faces uncovered" in page
+    assert 'src="data:image/png;base64' in page
+    assert "http" not in page
+    assert {p.name for p in out.glob("*.png")} == {"evidence.png", "curves.png", "randomisation.png"}
+    assert "faces uncovered" in capsys.readouterr().out
+    assert main(args) == 2
+    assert "--overwrite" in lines_of(capsys)
+
+
+def test_the_summary_says_no_more_than_its_figures():
+    """Without a map that beats a random one nothing is said of what the model looks at."""
+    row = {"method": "gradcam", "layer": "9", "faces": 3, "deletion": {"better_than_random_by": -0.1},
+           "insertion": {"better_than_random_by": 0.2}}  # fmt: skip
+    (line,) = findings({"faithfulness": [row], "faces": 3, "told_right": 3, "evidence": []})
+    assert "nothing is said" in line
+
+
+@pytest.mark.parametrize("regions", [[{"kind": "lamp", "xyxy": [0, 0, 1, 1]}], [{"kind": "hand", "xyxy": [1]}], 3])
+def test_marked_regions_that_do_not_fit_are_named(regions, role_set, tmp_path):
+    """An unknown kind, a box of one number and something that is no list end in one error with file and line."""
+    path = tmp_path / "bad.jsonl"
+    row = json.loads(role_set.read_text().splitlines()[0])
+    path.write_text(json.dumps({**row, "regions": regions}) + "\n")
+    with pytest.raises(DataError, match=r"bad\.jsonl: line 1"):
+        marked_in(path)
+
+
+def test_counterfactuals_change_what_they_say(opened, scene):
+    """Each edit changes the pixels of its own region alone, and the masked region is the one given."""
+    face = scene.faces[0]
+    before = scene.images[0]
+    done = {name: image for name, image, _ in edits(scene, face, (10, 150, 40, 30))}
+    regions = {n: (np.abs(image - before) > 1e-6).any(0) for n, image in done.items()}
+    x1, y1, x2, y2 = (round(float(v)) for v in face.xyxy)
+    at_face = np.s_[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+    assert regions["subject blurred"][at_face].mean() > 0.9
+    assert not regions["background grey"][at_face].any()
+    assert not regions["body grey"][at_face].any()
+    assert regions["background grey"].sum() > regions["body grey"].sum()
+    ys, xs = np.nonzero(regions["region grey"])
+    w = scene.inner[2] / 320
+    assert np.allclose([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.array([10, 150, 50, 180]) * w, atol=1)
+    with pytest.raises(DataError, match="outside of the picture"):
+        list(edits(scene, face, (300, 0, 40, 30)))
+
+
+def test_a_shrunk_subject_is_found_where_it_was_put(opened, scene):
+    """The face of half the size is found at the expected place; what the model says of it may differ."""
+    done = {o.edit: o for o in outcomes(opened, scene, scene.faces[0])}
+    small = done["subject at 50%"].face
+    assert small is not None
+    assert small.xyxy[2] - small.xyxy[0] < 0.7 * (scene.faces[0].xyxy[2] - scene.faces[0].xyxy[0])
+    assert done["as it is"].face is scene.faces[0]
+
+
+def test_the_counterfactual_command_reports_how_the_evidence_moves(role_file, photo, tmp_path, capsys):
+    """A line an edit with its move, a contact sheet, and a warning; a region that is no region is one line."""
+    out = tmp_path / "what-if.png"
+    args = ["explain", str(photo), "--counterfactual", "--face", "2", "--weights", str(role_file), "--imgsz", "256",
+            "-o", str(out)]  # fmt: skip
+    assert main([*args, "--mask", "0,0,50,50"]) == 0
+    text = capsys.readouterr().out
+    assert all(w in text for w in ("subject blurred", "body grey", "region grey", "+0.000", "shows faces uncovered"))
+    assert cv2.imread(str(out)).std() > 10
+    assert main([*args, "--overwrite", "--mask", "0,0,50"]) == 2
+    assert "X,Y,W,H" in lines_of(capsys)

@@ -35,7 +35,7 @@ def add_explain(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--summary", type=Path, metavar="DIR", help="figures, plots and a page over pictures with roles")
     p.add_argument("--data", type=Path, help="with --summary: folder in the WIDER FACE layout")
     p.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="with --summary: roles per face")
-    p.add_argument("--limit", type=int, default=24, help="with --summary: most faces, 0 for all (default 24)")
+    p.add_argument("--limit", type=int, default=16, help="with --summary: most faces, 0 for all (default 16)")
     p.add_argument("--ways", nargs="+", metavar="METHOD:LAYER", help="with --summary: only these, such as hirescam:9")
 
 
@@ -131,6 +131,7 @@ def explain_summary(a: argparse.Namespace) -> None:
         raise DataError(f"{a.summary}: holds a summary; give --overwrite to replace it")
     ways = tuple(way_of(w) for w in a.ways) if a.ways else WAYS
     opened = open_for_explaining(a.weights, a.imgsz)
+    a.summary.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told before the work
     collected = collect(opened, cases(opened, a.roles, a.data, a.limit), ways)
     report = aggregate(collected)
     write_page(a.summary, opened.runtime.id, report, collected.examples)

@@ -297,6 +297,13 @@ def test_a_source_without_a_face_or_picture_is_told_in_one_line(make, says, tmp_
     assert not (tmp_path / "o.png").exists()
 
 
+@pytest.mark.parametrize("name", ["why.txt", "why.png"])
+def test_a_film_is_written_under_a_film_s_name(name, film, tmp_path, capsys):
+    """Another ending is refused before the work, naming those that fit."""
+    assert main(["explain", str(film), "-o", str(tmp_path / name), "--imgsz", "96"]) == 2
+    assert ".mp4" in lines_of(capsys)
+
+
 def test_a_film_without_a_face_is_told_in_one_line(tmp_path, capsys):
     """Nothing is left behind."""
     from media.clips import make_clip

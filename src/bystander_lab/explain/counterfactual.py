@@ -20,7 +20,7 @@ from bystander_lab.explain.scene import Face, Opened, Scene, faces_in, nearest
 from bystander_lab.widerface import DataError
 
 LEAST = 0.05  # score from which the face still counts as found
-BLUR = 0.15  # sigma of the blurred subject, in face heights
+BLUR = 0.06  # sigma of the blurred subject, in face heights
 SHRINK = 0.5
 TILE = 420  # px
 

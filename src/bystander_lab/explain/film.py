@@ -28,6 +28,7 @@ from bystander_lab.explain.scene import Face, Opened, Scene, look, nearest
 from bystander_lab.explain.why import Question, face_of
 
 WIDTH = 960  # px, of the film
+SUFFIXES = (".mp4", ".mkv", ".mov")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def explain_film(
 
     InputError when no face is found in the stretch asked for, OutputError when the film cannot be written.
     """
+    if out.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"{out}: a film's name ends in {', '.join(SUFFIXES)}")
     part = out.with_name(f".{out.stem}.partial-{os.getpid()}{out.suffix}")
     reader = open_reader(source)
     try:
@@ -55,7 +58,7 @@ def explain_film(
         part.replace(out)
         return follower.line, count, follower.seen
     except (av.FFmpegError, OSError) as e:
-        raise OutputError(f"{out}: cannot be written as a film ({e}); choose .mp4 or .mkv") from e
+        raise OutputError(f"{out}: cannot be written as a film ({e})") from e
     finally:
         reader.close()
         part.unlink(missing_ok=True)

@@ -52,6 +52,7 @@ def findings(report: dict[str, Any]) -> list[str]:
         f"{best['deletion']['faces_better']} of {best['faces']} faces), putting it back first raises it by "
         f"{best['insertion']['better_than_random_by']:.3f} ({best['insertion']['faces_better']} of {best['faces']})."
     )
+    lines += [near(r, best) for r in report["faithfulness"] if r["method"] == "near the face"]
     lines += [said_of(r) for r in report["evidence"] if (r["method"], r["layer"]) == (best["method"], best["layer"])]
     if not report["faces_with_marked_regions"]:
         lines.append("No hand or microphone is marked in these pictures, so nothing can be said of them.")
@@ -60,6 +61,11 @@ def findings(report: dict[str, Any]) -> list[str]:
 
 def told(report: dict[str, Any]) -> str:
     return f"{report['told_right']} of {report['faces']} faces were told as labelled."
+
+
+def near(row: dict[str, Any], best: dict[str, Any]) -> str:
+    pairs = ", ".join(f"{n} {best[n]['auc']:.3f} against {row[n]['auc']:.3f}" for n in ("deletion", "insertion"))
+    return f"Beside taking what is nearest to the face first (areas; deletion: less is better): {pairs}."
 
 
 def said_of(row: dict[str, Any]) -> str:
@@ -144,11 +150,12 @@ def png_of(fig: Any) -> bytes:
 
 def telling(examples: list[dict[str, Any]], each: int = 4) -> list[tuple[str, dict[str, Any]]]:
     """Faces told wrongly, those judged most by what lies elsewhere, and those judged most by the face."""
-    wrong = [("told wrongly", e) for e in examples if e["told"] not in (e["role"], "face")][:each]
-    by_face = sorted(examples, key=lambda e: e["shares"]["face"] + e["shares"]["body"])
-    away = [("least evidence on face and body", e) for e in by_face[:each]]
-    rest = [e for e in by_face[each:] if e["shares"]["face"]]
-    return wrong + away + [("most evidence on face and body", e) for e in rest[::-1][:each]]
+    wrong = [e for e in examples if e["told"] not in (e["role"], "face")][:each]
+    rest = [e for e in examples if not any(e is w for w in wrong)]
+    rest.sort(key=lambda e: e["shares"]["face"] + e["shares"]["body"])
+    away, at = rest[:each], rest[each:][::-1][:each]
+    groups = {"told wrongly": wrong, "least evidence on face and body": away, "most evidence on face and body": at}
+    return [(reason, e) for reason, chosen in groups.items() for e in chosen]
 
 
 def figure(reason: str, e: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``bystander-lab``: label, train, evaluate and export. The only place of the lab that reads arguments."""
+"""``bystander-lab``: label, train, evaluate, export, explain. With ``explain_cli`` what reads the lab's arguments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from bystander_lab.explain_cli import add_explain, cmd_explain
 
 AGREEMENT = 0.002  # AP; torch and the exported model may differ by this much
 
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
+    add_explain(sub)
     return p
 
 
@@ -171,10 +174,17 @@ def cmd_export(a: argparse.Namespace) -> None:
     print(f"{a.out}: agrees with {a.checkpoint} within {export(a.checkpoint, a.out):.2g} px")
 
 
+COMMANDS = {
+    "train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label, "explain": cmd_explain,
+}  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; known faults become one line and exit code 2."""
     a = parser().parse_args(argv)
     try:
+        if a.command == "explain":
+            import captum  # noqa: F401
         import onnx  # noqa: F401
         import torch  # noqa: F401
 
@@ -186,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     try:
-        {"train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label}[a.command](a)
+        COMMANDS[a.command](a)
     except (DataError, BystanderError, FloatingPointError) as e:
         print(f"bystander-lab: {e}", file=sys.stderr)
         return 2

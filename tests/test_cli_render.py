@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bystander.cli import main
+from bystander.stages.cover import cover
 from bystander.types import Detections
 from fakes import faces, make_clip, packets
 
@@ -22,7 +23,21 @@ def lumas(path):
 
 
 @pytest.fixture
-def film(tmp_path, monkeypatch):
+def painted(monkeypatch):
+    """Every covered frame's planes in the order of painting, before the encoder, whose threads round differently."""
+    planes = []
+
+    def spy(frame, *how):
+        done = cover(frame, *how)
+        planes.append([frame.y.copy(), frame.u.copy(), frame.v.copy()])
+        return done
+
+    monkeypatch.setattr("bystander.run.face_filter.cover", spy)
+    return planes
+
+
+@pytest.fixture
+def film(tmp_path, monkeypatch, painted):
     """A folder with a film, its covered copy and its tracks: one face, found in frames 10 to 19 of 60."""
     found = {i: faces(BOX) for i in range(10, 20)}
     monkeypatch.setattr("bystander.run.job.Detector", lambda *_: lambda f: found.get(f.index, Detections.none()))
@@ -54,11 +69,12 @@ def shown(folder):
     return [bool(np.abs(a[MIDDLE] - b[MIDDLE]).mean() < 6) for a, b in pairs]
 
 
-def test_unedited_tracks_give_the_same_film(film):
+def test_unedited_tracks_give_the_same_film(film, painted):
     """Painting again changes no pixel and keeps the sound."""
     assert render(film) == 0
-    first, second = lumas(film / "first.mp4"), lumas(film / "second.mp4")
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert len(painted) == 120
+    first, second = painted[:60], painted[60:]
+    assert all(np.array_equal(a, b) for f, s in zip(first, second, strict=True) for a, b in zip(f, s, strict=True))
     assert packets(film / "second.mp4", "audio") == packets(film / "a.mp4", "audio")
 
 

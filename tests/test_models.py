@@ -50,7 +50,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
         open_model(tmp_path / "x.onnx")
 
 
-@pytest.mark.parametrize("text", ["", "abc", "\xff", "0" * 64 + "  yolov5n-face.onnx"])
+@pytest.mark.parametrize("text", ["", "abc", "\xff", "0" * 64 + f"  {SHIPPED['n']}"])
 def test_a_spoilt_list_of_sums_is_told(tmp_path, text):
     """Weights that ``SHA256SUMS`` does not vouch for are refused, however the list is broken."""
     shutil.copy(WEIGHTS / SHIPPED["n"], tmp_path / SHIPPED["n"])

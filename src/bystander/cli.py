@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--style", choices=("pixelate", "blur", "solid"))
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
-    f.add_argument("--model", help="shipped model (n) or path of an ONNX file")
+    f.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
     f.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
     f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
@@ -217,7 +217,7 @@ def role_notes(task: Task) -> tuple[str, ...]:
     if task.settings.rule() != "auto" or INTERVIEW in task.model.names:
         return ()
     line = f"{task.model.id} knows faces but no roles, so everybody is covered; to keep somebody, give "
-    return (line + "--keep X,Y@SECONDS, --keep-zone or --keep largest",)
+    return (line + "--keep X,Y@SECONDS, --keep-zone or --keep largest, or let --model n-roles decide",)
 
 
 def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> bool:

@@ -18,7 +18,7 @@ log = logging.getLogger("bystander")
 WEIGHTS = Path(__file__).parent / "weights"
 DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
-SHIPPED = {"n": "yolov5n-face.onnx"}
+SHIPPED = {"n": "yolov5n-face.onnx", "n-roles": "yolov5n-roles.onnx"}
 
 
 @dataclass(frozen=True, slots=True)

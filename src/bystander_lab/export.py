@@ -21,7 +21,7 @@ from bystander_lab.model import STRIDES, Conv, YOLOv5, open_checkpoint
 from bystander_lab.widerface import DataError
 
 PARITY_SHAPES = ((1, 256, 256), (2, 192, 320), (1, 384, 640), (1, 640, 352))  # (b, h, w); none is the traced one
-TOLERANCE_PX = 0.05  # boxes; scores 1e-4
+TOLERANCE_PX, TOLERANCE_SCORE = 0.05, 1e-4  # boxes; scores and probabilities
 
 
 def fuse(model: YOLOv5) -> YOLOv5:
@@ -91,7 +91,7 @@ def parity(model: YOLOv5, path: Path) -> float:
             want = model(images).numpy()
         got = exported(images.numpy())
         difference = np.abs(got - want)
-        close = difference[..., :4].max() <= TOLERANCE_PX and difference[..., 4:].max() <= 1e-4
+        close = difference[..., :4].max() <= TOLERANCE_PX and difference[..., 4:].max() <= TOLERANCE_SCORE
         if not close:  # not "if far": a value that is not a number is far from everything
             raise DataError(f"{path}: differs from the checkpoint by {difference.max():.3g} at {w}x{h}")
         worst = max(worst, float(difference[..., :4].max()))

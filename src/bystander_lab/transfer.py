@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +35,31 @@ def start_from(model: YOLOv5, path: Path, images: Callable[[], Iterable[Tensor]]
         unfold(model, [b for b in blocks(model) if f"{b[0]}.conv.weight" in fits], images())
 
 
-def read_onnx(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that ``export`` wrote, under the names of a checkpoint: a folded bias is the batch norm's.
-
-    DataError when it is no ONNX file. OSError when missing.
-    """
+def open_onnx(path: Path) -> Any:
+    """The file's graph and metadata. DataError when it is no ONNX file. OSError when missing."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        graph = onnx.load_model_from_string(path.read_bytes()).graph
+        return onnx.load_model_from_string(path.read_bytes())
     except DecodeError as e:
         raise DataError(f"{path}: not an ONNX file") from e
-    tensors = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
-    return {k.replace(".conv.bias", ".bn.bias"): v for k, v in tensors.items()}
+
+
+def tensors_of(exported: Any) -> dict[str, Tensor]:
+    """The tensors of a file that ``export`` wrote, under the names of the folded model's parameters."""
+    from onnx import numpy_helper
+
+    tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in exported.graph.initializer}
+    for node in exported.graph.node:  # the exporter stores equal tensors once and names the others by an identity
+        if node.op_type == "Identity" and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]]
+    return tensors
+
+
+def read_onnx(path: Path) -> dict[str, Tensor]:
+    """The file's tensors under the names of a checkpoint: a folded bias is the norm's. Errors of ``open_onnx``."""
+    return {k.replace(".conv.bias", ".bn.bias"): v for k, v in tensors_of(open_onnx(path)).items()}
 
 
 def blocks(model: YOLOv5) -> list[tuple[str, Conv]]:

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from bystander.models import open_model
-from bystander_lab.export import export
+from bystander_lab.export import export, fuse
 from bystander_lab.model import yolov5
 from bystander_lab.roles import ROLES
-from bystander_lab.transfer import start_from
+from bystander_lab.transfer import open_onnx, start_from, tensors_of
 from bystander_lab.widerface import DataError
 
 
@@ -56,6 +56,15 @@ def test_a_face_file_begins_a_role_model(onnx_file, pictures):
     start_from(model, onnx_file, lambda: pictures)
     got = model.eval()(pictures[0]).detach().numpy()[..., :5]
     assert np.abs(got - open_model(onnx_file)(pictures[0].numpy())[..., :5]).max() < 0.05
+
+
+def test_equal_tensors_that_the_exporter_merged_come_back(tmp_path):
+    """A tower that learnt nothing yet has equal tensors, stored once: each parameter still has its own name."""
+    model = yolov5("n", ROLES).eval()
+    torch.save({"ema": model.state_dict(), "size": "n", "names": list(ROLES), "imgsz": 64}, tmp_path / "last.pt")
+    export(tmp_path / "last.pt", tmp_path / "roles.onnx")
+    tensors = tensors_of(open_onnx(tmp_path / "roles.onnx"))
+    assert {k for k, _ in fuse(model).named_parameters()} <= set(tensors)
 
 
 def test_statistics_are_drawn_for_onnx_alone(onnx_file):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bystander_lab.export import fuse
 from bystander_lab.model import SIZES, YOLOv5, yolov5
-from bystander_lab.transfer import read_onnx
+from bystander_lab.transfer import open_onnx, tensors_of
 from bystander_lab.widerface import DataError
 
 
@@ -56,13 +56,8 @@ class Logits(nn.Module):
 
 def rebuild(path: Path) -> Logits:
     """The model of an exported file. DataError when the file is of another kind or a tensor is not there."""
-    import onnx
-
-    tensors = {k.replace(".bn.bias", ".conv.bias"): v for k, v in read_onnx(path).items()}
-    exported = onnx.load(str(path))
-    for node in exported.graph.node:  # the exporter stores equal tensors once and names the others by an identity
-        if node.op_type == "Identity" and node.input[0] in tensors:
-            tensors[node.output[0]] = tensors[node.input[0]]
+    exported = open_onnx(path)
+    tensors = tensors_of(exported)
     names, anchors = described(path, {p.key: p.value for p in exported.metadata_props})
     for size in SIZES:
         model = fuse(yolov5(size, names, anchors))

@@ -19,10 +19,8 @@ from bystander.stages.letterbox import Letterbox, letterbox
 from bystander.types import F32, U8, Frame, Model
 from bystander_lab.dataset import upright
 from bystander_lab.explain.rebuild import Logits, rebuild
-from bystander_lab.export import TOLERANCE_PX
-
-SCORE_TOLERANCE = 1e-4  # of scores and probabilities, as in export
-FOUND = 0.2  # least score of a face; the tracker starts a track there
+from bystander_lab.export import TOLERANCE_PX, TOLERANCE_SCORE
+from bystander_lab.role_eval import FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ def agree(opened: Opened, images: F32, rows: F32, which: list[int]) -> None:
     """ModelError unless torch predicts these rows as the runtime does: boxes to 0.05 px, scores to 1e-4."""
     mine = opened.torch.predictions(torch.from_numpy(images))[0].numpy()[which]
     apart = np.abs(mine - rows[which])
-    if not (apart[:, :4].max() <= TOLERANCE_PX and apart[:, 4:].max() <= SCORE_TOLERANCE):
+    if not (apart[:, :4].max() <= TOLERANCE_PX and apart[:, 4:].max() <= TOLERANCE_SCORE):
         raise ModelError(f"{opened.runtime.id}: torch differs from the runtime by {apart.max():.2g}; nothing explained")
 
 

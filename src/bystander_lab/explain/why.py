@@ -5,7 +5,6 @@ What it returns shows the picture and its faces uncovered.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from bystander.errors import InputError, OutputError
 from bystander.media.images import IMAGE_SUFFIXES
 from bystander.types import U8, Frame
+from bystander_lab.dataset import write
 from bystander_lab.explain import METHOD
 from bystander_lab.explain.draw import describe, heat_picture, sheet
 from bystander_lab.explain.maps import explain
@@ -76,11 +76,8 @@ def save(picture: U8, path: Path) -> None:
     """Write an RGB picture in the format of the name, at once or not at all. OutputError when that fails."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise OutputError(f"{path}: a picture's name ends in {', '.join(IMAGE_SUFFIXES)}")
-    part = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    packed = cv2.imencode(path.suffix, cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR))[1]
     try:
-        part.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR))[1])
-        part.replace(path)
+        write(path, packed.tobytes())
     except OSError as e:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
-    finally:
-        part.unlink(missing_ok=True)

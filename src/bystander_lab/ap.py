@@ -41,17 +41,39 @@ def judge(r: ImageResult) -> np.ndarray:
     return verdict
 
 
-def average_precision(results: list[ImageResult]) -> float:
-    """AP over all images; NaN when there is no true face."""
-    total = sum(int((~r.ignore).sum()) for r in results)
-    if not total:
-        return float("nan")
-    score = np.concatenate([r.score for r in results])
-    verdict = np.concatenate([judge(r) for r in results])
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """All detections that count, best first: hit (n,) bool and image (n,) index; faces (images,) true ones each."""
+
+    hit: np.ndarray
+    image: np.ndarray
+    faces: np.ndarray
+
+    def ap(self, weight: np.ndarray | None = None) -> float:
+        """AP with image i counted ``weight[i]`` times, once each by default; NaN when there is no true face."""
+        w = np.ones(len(self.faces)) if weight is None else weight
+        total = float((w * self.faces).sum())
+        if not total:
+            return float("nan")
+        seen = np.cumsum(w[self.image])
+        hits = np.cumsum(w[self.image] * self.hit)
+        recall = np.concatenate([[0.0], hits / total])
+        precision = np.concatenate([[1.0], hits / np.maximum(seen, 1)])
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(np.sum(np.diff(recall) * envelope[1:]))
+
+
+def rank(results: list[ImageResult]) -> Ranked:
+    """Judge and sort the detections of all images."""
+    faces = np.array([int((~r.ignore).sum()) for r in results], int)
+    score = np.concatenate([[], *[r.score for r in results]])
+    verdict = np.concatenate([np.zeros(0, np.int8), *[judge(r) for r in results]])
+    image = np.repeat(np.arange(len(results)), [len(r.score) for r in results])
     order = np.argsort(-score, kind="stable")
     order = order[verdict[order] >= 0]
-    hit = verdict[order] == 1
-    recall = np.concatenate([[0.0], np.cumsum(hit) / total])
-    precision = np.concatenate([[1.0], np.cumsum(hit) / np.arange(1, len(hit) + 1)])
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall) * envelope[1:]))
+    return Ranked(verdict[order] == 1, image[order], faces)
+
+
+def average_precision(results: list[ImageResult]) -> float:
+    """AP over all images; NaN when there is no true face."""
+    return rank(results).ap()

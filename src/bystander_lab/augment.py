@@ -113,19 +113,25 @@ def single(pick: Callable[[], Example], size: int, rng: np.random.Generator) -> 
 
 
 def whole(source: Example, size: int, rng: np.random.Generator) -> Example:
-    """A picture to learn roles from: all of it or nearly, upright, unhidden, as somebody framed it.
+    """One picture as somebody framed it, on a canvas as wide as films are: (about 0.6 ``size``, ``size``) px.
 
     Who is meant shows in framing, gaze, focus and in what is around a face; a mosaic's tile or a tight crop loses that.
-    Sizes vary around those in use, where pictures are larger than in training: size in pixels alone must not decide.
+    Sizes vary around those in use: size in pixels alone must not decide.
     """
-    canvas = np.full((size, size, 3), GREY, np.uint8)
-    fit = size / max(source.image.shape[:2])
+    canvas = np.full((wide(size), size, 3), GREY, np.uint8)
+    height, width = source.image.shape[:2]
+    fit = min(size / width, wide(size) / height)
     scale, aspect = np.exp(rng.uniform(np.log(0.75), np.log(1.35))), np.exp(rng.uniform(-0.06, 0.06))
     part = place(source, canvas, rng, fit * scale, aspect)
     example = replace(part, image=light(canvas, rng))
     if rng.random() < 0.5:
         example = flip(example)
     return replace(example, image=degrade(example.image, rng))
+
+
+def wide(size: int) -> int:
+    """Height of a whole picture's canvas, a multiple of 32."""
+    return max(32, round(size * 0.6 / 32) * 32)
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
         "--weights", type=Path, help="checkpoint (compared with its export) or ONNX; default: the shipped one"
     )
     e.add_argument("--json", type=Path, help="write the numbers here too")
+    e.add_argument("--intervals", action="store_true", help="how sure the numbers are, by drawing the images anew")
+    e.add_argument("--by", action="store_true", help="share of faces found by height, light, sharpness, tone, labels")
     e.add_argument("--task", choices=("face", "roles"), default="face", help="roles: how well subjects are told")
     e.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
     e.add_argument("--against", type=Path, help="with --task roles: face model whose AP may not be undercut")
@@ -87,8 +90,17 @@ def cmd_train(a: argparse.Namespace) -> None:
 def cmd_eval(a: argparse.Namespace) -> None:
     import torch
 
-    from bystander_lab.evaluate import detector, evaluate, largest_difference, render
-    from bystander_lab.widerface import DataError
+    from bystander_lab.breakdown import breakdown, render_breakdown
+    from bystander_lab.evaluate import (
+        detector,
+        evaluate,
+        intervals,
+        largest_difference,
+        render,
+        render_intervals,
+        run,
+    )
+    from bystander_lab.widerface import DataError, load_widerface
 
     torch.set_num_threads(1)  # two images at a time are faster than two threads on one
     if len(task_names(a)) > 1:
@@ -101,6 +113,16 @@ def cmd_eval(a: argparse.Namespace) -> None:
     if len(tables) == 2:
         report["largest_difference"] = apart
         print(f"torch and exported model differ by {apart:.4f} AP at most")
+    find = detector(models_of(a.weights)[-1])
+    if a.intervals:
+        samples = load_widerface(a.data, "val")
+        found = intervals(samples, run(samples, find))
+        report["intervals"] = {name: [finite(pair) for pair in row] for name, row in found.items()}
+        print(render_intervals(found))
+    if a.by:
+        rows = breakdown(a.data, find)
+        report["by"] = [asdict(r) | {"sure": finite(r.sure)} for r in rows]
+        print(render_breakdown(rows))
     if a.json:
         a.json.write_text(json.dumps(report, indent=1))
     if apart > AGREEMENT:

@@ -19,7 +19,8 @@ import torch
 
 from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import Detections, Frame
-from bystander_lab.ap import ImageResult, average_precision
+from bystander_lab.ap import ImageResult, average_precision, rank
+from bystander_lab.bootstrap import Interval, interval
 from bystander_lab.model import YOLOv5
 from bystander_lab.widerface import DataError, Sample, load_widerface, read_image
 
@@ -30,6 +31,7 @@ MAX_DROP = 0.005  # AP that learning roles may cost
 SUBSETS = ("easy", "medium", "hard")
 Find = Callable[[Frame], Detections]
 Table = dict[str, tuple[float, ...]]  # set -> AP for each of HEIGHTS; one number for a subset
+Intervals = dict[str, tuple[Interval, ...]]
 Counted = dict[tuple[str, str], np.ndarray]  # (event, file stem) -> (n, 4) xyxy px of the faces that count
 
 # AP at >= 0 / 10 / 16 / 32 px, measured on these evaluation sets at long side 640 with ONNX Runtime or OpenCV; their
@@ -100,6 +102,23 @@ def table(results: list[tuple[str, ImageResult]]) -> Table:
     sets = sorted({name for name, _ in results})
     rows = {name: [r for n, r in results if n == name] for name in sets} | {"all": [r for _, r in results]}
     return {n: tuple(average_precision([with_min_height(r, h) for r in rs]) for h in HEIGHTS) for n, rs in rows.items()}
+
+
+def intervals(samples: list[Sample], results: list[tuple[str, ImageResult]]) -> Intervals:
+    """As ``table``: 95 % intervals over images, over films where the event folder is one (``clip012``)."""
+    out = {}
+    groups = [s.event if set_of(s.event) != s.event else str(s.path) for s in samples]
+    for name in (*sorted({n for n, _ in results}), "all"):
+        mine = [i for i, (n, _) in enumerate(results) if name in {n, "all"}]
+        ranked = [rank([with_min_height(results[i][1], h) for i in mine]) for h in HEIGHTS]
+        out[name] = tuple(interval(r.ap, [groups[i] for i in mine]) for r in ranked)
+    return out
+
+
+def render_intervals(found: Intervals) -> str:
+    lines = ["95 % intervals, images (of clip: films) drawn anew: all / >=10 / >=16 / >=32 px"]
+    lines += [f"  {name:16s} " + " / ".join(f"{a:.3f}-{b:.3f}" for a, b in row) for name, row in found.items()]
+    return "\n".join(lines)
 
 
 def evaluate(root: Path, find: Find, split: str = "val") -> Table:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bystander.stages.detector import INTERVIEW
@@ -87,43 +89,76 @@ class SPPF(nn.Module):
         return self.cv2(torch.cat((x, a, b, self.m(b)), 1))
 
 
-def tower(channels: int, outputs: int) -> nn.Sequential:
-    """What tells roles in one level's features: a 3x3 convolution to see what is around a face, and the classes.
+class Role(nn.Module):
+    """What tells roles at one level: a face's own features there, what is around it, and the picture as a whole.
 
-    A tenth of the network's multiplications at half the channels. Starts undecided: the last weights are zero.
+    Starts undecided: the last weights are zero.
     """
-    c = channels // 2
-    last = nn.Conv2d(c, outputs, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(Conv(channels, c), Conv(c, c, 3), last)
+
+    def __init__(self, channels: int, around: int, overall: int, outputs: int) -> None:
+        super().__init__()
+        self.near = Conv(channels + around, around)
+        self.far = nn.Conv2d(overall, around, 1, bias=False)
+        self.mix = Conv(around, around, 3)
+        self.last = nn.Conv2d(around, outputs, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, features: Tensor, around: Tensor, overall: Tensor) -> Tensor:
+        near = self.near(torch.cat((features, around), 1))  # (b, around, h, w)
+        return self.last(self.mix(near + self.far(overall)))  # (b, outputs, h, w)
+
+
+class Context(nn.Module):
+    """A second look at the whole picture, at half its size, that may learn: who is meant is seldom seen on the face.
+
+    The layers are those of the detector down to its finest features, and start as copies of them. A fifth of the
+    detector's time.
+    """
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.model = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, 3, h, w) -> what is around each place (b, c, h/16, w/16), and the whole picture (b, c', 1, 1)."""
+        _, top, small = pyramid(self.model, F.avg_pool2d(x, 2), like)
+        return small, top.mean((2, 3), keepdim=True)
+
+
+def like(x: Tensor, other: Tensor) -> Tensor:
+    """``x`` without the row or column that doubling added: half a picture's side need not be a multiple of 32."""
+    return x[..., : other.shape[-2], : other.shape[-1]]
 
 
 class Detect(nn.Module):
     """One 1x1 convolution a level; anchors are kept in cells of their level, as published.
 
-    For roles, the classes come from a tower of their own, and the published convolutions stay those of a face
+    For roles, the classes come from layers of their own, and the published convolutions stay those of a face
     detector: boxes and objectness cannot change while roles are learnt.
     """
 
     anchors: Tensor
 
-    def __init__(self, classes: int, channels: tuple[int, ...], anchors_px: Any, *, roles: bool) -> None:
+    def __init__(self, classes: int, channels: tuple[int, int, int], anchors_px: Any, *, roles: bool) -> None:
         super().__init__()
+        around, overall, _ = channels  # of the context's two outputs
         px = torch.tensor(anchors_px, dtype=torch.float32)  # (levels, anchors, 2)
         self.register_buffer("anchors", px / torch.tensor(STRIDES).view(-1, 1, 1))
         a, own = px.shape[1], len(FACE) if roles else classes
         self.m = nn.ModuleList(nn.Conv2d(c, (5 + own) * a, 1) for c in channels)
-        self.tower = nn.ModuleList(tower(c, classes * a) for c in channels) if roles else None
+        self.role = nn.ModuleList(Role(c, around, overall, classes * a) for c in channels) if roles else None
         for conv, stride in zip(self.m, STRIDES, strict=True):
             bias = conv.bias.data.view(a, -1)  # start from about 8 objects a 640 px picture
             bias[:, 4] += math.log(8 / (640 / stride) ** 2)
             bias[:, 5:] += math.log(0.6 / (own - 0.99999))
 
-    def forward(self, features: list[Tensor]) -> list[Tensor] | Tensor:
+    def forward(self, features: list[Tensor], context: tuple[Tensor, Tensor] | None = None) -> list[Tensor] | Tensor:
         heads = [self.split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
-        if self.tower:
-            roles = [self.split(tower(x)) for tower, x in zip(self.tower, features, strict=True)]
+        if self.role and context:
+            small, overall = context
+            around = (F.interpolate(small, scale_factor=2.0), small, F.max_pool2d(small, 2))  # strides 8, 16, 32
+            roles = [self.split(r(x, a, overall)) for r, x, a in zip(self.role, features, around, strict=True)]
             heads = [torch.cat((face[..., :5], role), -1) for face, role in zip(heads, roles, strict=True)]
         return heads if self.training else torch.cat([self.decode(i, head) for i, head in enumerate(heads)], 1)
 
@@ -146,60 +181,79 @@ class Detect(nn.Module):
         return torch.cat((cx[..., None], cy[..., None], wh, y[..., 4:]), -1).reshape(b, -1, o)
 
 
+def top_down(depth: float, width: float) -> list[nn.Module]:
+    """Layers 0 to 17: the backbone, and the pyramid down to its finest features."""
+    c1, c2, c3, c4, c5 = channels_of(width)
+
+    def rep(n: int) -> int:
+        return max(round(n * depth), 1)
+
+    return [
+        Conv(3, c1, 6, 2, 2),  # 0
+        Conv(c1, c2, 3, 2),
+        C3(c2, c2, rep(3)),
+        Conv(c2, c3, 3, 2),
+        C3(c3, c3, rep(6)),  # 4: stride 8
+        Conv(c3, c4, 3, 2),
+        C3(c4, c4, rep(9)),  # 6: stride 16
+        Conv(c4, c5, 3, 2),
+        C3(c5, c5, rep(3)),
+        SPPF(c5, c5),  # 9: stride 32
+        Conv(c5, c4),  # 10
+        nn.Upsample(scale_factor=2),
+        nn.Identity(),  # 12: concatenated with 6
+        C3(2 * c4, c4, rep(3), shortcut=False),
+        Conv(c4, c3),  # 14
+        nn.Upsample(scale_factor=2),
+        nn.Identity(),  # 16: concatenated with 4
+        C3(2 * c3, c3, rep(3), shortcut=False),  # 17
+    ]
+
+
+def channels_of(width: float) -> tuple[int, ...]:
+    return tuple(math.ceil(c * width / 8) * 8 for c in (64, 128, 256, 512, 1024))
+
+
+def pyramid(
+    m: nn.ModuleList, x: Tensor, fit: Callable[[Tensor, Tensor], Tensor] = lambda x, _: x
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Layers 0 to 17 -> the outputs of 14, 10 and 17. ``fit`` trims what was doubled to what it is joined with."""
+    for layer in m[:5]:
+        x = layer(x)
+    p3 = x
+    p4 = m[6](m[5](p3))
+    top = m[10](m[9](m[8](m[7](p4))))
+    lateral = m[14](m[13](torch.cat((fit(m[11](top), p4), p4), 1)))
+    small = m[17](torch.cat((fit(m[15](lateral), p3), p3), 1))
+    return lateral, top, small
+
+
 class YOLOv5(nn.Module):
     def __init__(self, depth: float, width: float, names: tuple[str, ...] = FACE, anchors: Any = FACE_ANCHORS) -> None:
         super().__init__()
         self.names = tuple(names)
-
-        def ch(c: int) -> int:
-            return math.ceil(c * width / 8) * 8
-
-        def rep(n: int) -> int:
-            return max(round(n * depth), 1)
-
-        c1, c2, c3, c4, c5 = ch(64), ch(128), ch(256), ch(512), ch(1024)
+        _, _, c3, c4, c5 = channels_of(width)
+        n, roles = max(round(3 * depth), 1), INTERVIEW in names
         self.model = nn.ModuleList(
             [
-                Conv(3, c1, 6, 2, 2),  # 0
-                Conv(c1, c2, 3, 2),
-                C3(c2, c2, rep(3)),
-                Conv(c2, c3, 3, 2),
-                C3(c3, c3, rep(6)),  # 4: stride 8
-                Conv(c3, c4, 3, 2),
-                C3(c4, c4, rep(9)),  # 6: stride 16
-                Conv(c4, c5, 3, 2),
-                C3(c5, c5, rep(3)),
-                SPPF(c5, c5),  # 9: stride 32
-                Conv(c5, c4),  # 10
-                nn.Upsample(scale_factor=2),
-                nn.Identity(),  # 12: concatenated with 6
-                C3(2 * c4, c4, rep(3), shortcut=False),
-                Conv(c4, c3),  # 14
-                nn.Upsample(scale_factor=2),
-                nn.Identity(),  # 16: concatenated with 4
-                C3(2 * c3, c3, rep(3), shortcut=False),  # 17
-                Conv(c3, c3, 3, 2),
+                *top_down(depth, width),
+                Conv(c3, c3, 3, 2),  # 18
                 nn.Identity(),  # 19: concatenated with 14
-                C3(2 * c3, c4, rep(3), shortcut=False),  # 20
+                C3(2 * c3, c4, n, shortcut=False),  # 20
                 Conv(c4, c4, 3, 2),
                 nn.Identity(),  # 22: concatenated with 10
-                C3(2 * c4, c5, rep(3), shortcut=False),  # 23
-                Detect(len(names), (c3, c4, c5), anchors, roles=INTERVIEW in names),  # 24
+                C3(2 * c4, c5, n, shortcut=False),  # 23
+                Detect(len(names), (c3, c4, c5), anchors, roles=roles),  # 24
             ]
         )
+        self.context = Context(top_down(depth, width)) if roles else None
 
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
         m = self.model
-        for layer in m[:5]:
-            x = layer(x)
-        p3 = x
-        p4 = m[6](m[5](p3))
-        top = m[10](m[9](m[8](m[7](p4))))
-        lateral = m[14](m[13](torch.cat((m[11](top), p4), 1)))
-        small = m[17](torch.cat((m[15](lateral), p3), 1))
+        lateral, top, small = pyramid(m, x)
         medium = m[20](torch.cat((m[18](small), lateral), 1))
         large = m[23](torch.cat((m[21](medium), top), 1))
-        return m[24]([small, medium, large])
+        return m[24]([small, medium, large], self.context(x) if self.context else None)
 
 
 def yolov5(size: str, names: tuple[str, ...] = FACE, anchors: Any = FACE_ANCHORS) -> YOLOv5:

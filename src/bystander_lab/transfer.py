@@ -27,12 +27,15 @@ def start_from(model: YOLOv5, path: Path, images: Callable[[], Iterable[Tensor]]
     old = read_onnx(path) if folded else open_checkpoint(path)[1]["ema"]
     own = model.state_dict()
     fits = {k: v for k, v in old.items() if k in own and own[k].shape == v.shape}
-    wanted = [k for k in own if not folded or k.endswith((".weight", ".bias"))]
+    wanted = [k for k in own if k.startswith("model.") and (not folded or k.endswith((".weight", ".bias")))]
     if len(fits) < len(wanted) // 2:
         raise DataError(f"{path}: only {len(fits)} of {len(wanted)} tensors fit; it is the file of another model")
     model.load_state_dict({**own, **fits})
     if folded:
         unfold(model, [b for b in blocks(model) if f"{b[0]}.conv.weight" in fits], images())
+    if model.context is not None and not any(k.startswith("context.") for k in fits):
+        face = {k: v for k, v in model.model.state_dict().items() if k in model.context.model.state_dict()}
+        model.context.model.load_state_dict(face)
 
 
 def open_onnx(path: Path) -> Any:

@@ -19,7 +19,16 @@ from bystander_lab.evaluate import still_frame
 from bystander_lab.explain import LAYERS, METHODS
 from bystander_lab.explain.counterfactual import edits, outcomes
 from bystander_lab.explain.faithful import area_under, curves, random_map, randomised
-from bystander_lab.explain.maps import column_of, explain, level_of, watch
+from bystander_lab.explain.maps import (
+    OBJECTNESS,
+    column_of,
+    explain,
+    layer_map,
+    level_of,
+    modules_at,
+    raw_map,
+    watch,
+)
 from bystander_lab.explain.page import findings
 from bystander_lab.explain.rebuild import rebuild
 from bystander_lab.explain.regions import REGIONS, areas, masks, points_at, shares
@@ -36,7 +45,7 @@ torch.set_num_threads(1)
 
 
 def role_model(seed=1):
-    """The shipped face detector with a role tower of random weights: it finds faces and guesses their roles."""
+    """The shipped face detector with role layers of random weights: it finds faces and guesses their roles."""
     torch.manual_seed(seed)
     model = yolov5("n", ROLES).eval()
     face = read_onnx(read_weights("n").path)
@@ -45,9 +54,9 @@ def role_model(seed=1):
     for name, block in [(n, m) for n, m in model.named_modules() if isinstance(m, Conv)]:
         if f"{name}.conv.weight" in face:  # folded already: a norm that changes nothing
             block.bn.running_var.fill_(1 - block.bn.eps)
-    for t in model.model[-1].tower:
-        torch.nn.init.normal_(t[-1].weight, std=0.3)
-        torch.nn.init.normal_(t[-1].bias, std=0.1)
+    for role in model.model[-1].role:
+        torch.nn.init.normal_(role.last.weight, std=0.3)
+        torch.nn.init.normal_(role.last.bias, std=0.1)
     return model
 
 
@@ -171,6 +180,20 @@ def test_gradients_are_those_of_the_chosen_row(opened, scene):
         y, x = np.unravel_index(np.abs(heat).argmax(), heat.shape)
         gaps = [np.hypot(*((f.xyxy[:2] + f.xyxy[2:]) / 2 - (x, y))) for f in scene.faces]
         assert scene.faces[int(np.argmin(gaps))] is face
+
+
+def test_a_role_s_map_sums_both_networks_that_it_is_read_from(opened, scene):
+    """HiResCAM of a class adds the context's part at the same depth; objectness is read from the detector alone."""
+    face = scene.faces[0]
+    images = torch.from_numpy(scene.images)
+    interview, model = column_of(opened.runtime.names, "interview"), opened.torch
+    whole = raw_map(model, images, face.row, interview, "hirescam", "9")
+    parts = [layer_map(lambda x: model(x)[:, face.row, interview], images, m.model[9], "hirescam")
+             for m in (model.yolo, model.yolo.context)]  # fmt: skip
+    assert all(np.abs(p).max() > 0 for p in parts)
+    assert parts[1].size < parts[0].size  # the context looks at half the picture's size
+    assert np.isclose(whole.sum(), parts[0].sum() + parts[1].sum(), rtol=0.1)
+    assert len(modules_at(model, OBJECTNESS, 9)) == 1
 
 
 def test_occlusion_sees_what_the_score_hangs_on(opened, scene):

@@ -107,9 +107,9 @@ def test_mosaics_teach_no_role_and_whole_pictures_do():
     assert all((mosaic(lambda: e, 128, rng).role == -1).all() for _ in range(5))
     shown = [whole(e, 128, rng) for _ in range(40)]
     assert all(w.role.tolist() == [0] for w in shown)
-    widths = [float(w.xyxy[0, 2] - w.xyxy[0, 0]) for w in shown]  # the picture fits at 0.8 of its size
-    assert min(widths) > 0.6 * 30 * 0.8  # no thumbnails
-    assert max(widths) < 1.5 * 30 * 0.8
+    widths = [float(w.xyxy[0, 2] - w.xyxy[0, 0]) for w in shown]  # on 128x64 px the picture fits at 0.64 of its size
+    assert min(widths) > 0.6 * 30 * 0.64  # no thumbnails
+    assert max(widths) < 1.5 * 30 * 0.64
 
 
 def test_pictures_of_one_film_are_drawn_less_and_those_with_both_roles_more():

@@ -51,15 +51,16 @@ def test_training_goes_on_from_an_exported_file(onnx_file, pictures):
 
 
 def test_a_face_file_begins_a_role_model(onnx_file, pictures):
-    """The tower that tells roles stays new; boxes and objectness are the face model's."""
+    """What tells roles begins as a copy of the face layers; boxes and objectness are the face model's."""
     model = yolov5("n", ROLES)
     start_from(model, onnx_file, lambda: pictures)
     got = model.eval()(pictures[0]).detach().numpy()[..., :5]
     assert np.abs(got - open_model(onnx_file)(pictures[0].numpy())[..., :5]).max() < 0.05
+    assert torch.equal(model.context.model[4].cv1.conv.weight, model.model[4].cv1.conv.weight)
 
 
 def test_equal_tensors_that_the_exporter_merged_come_back(tmp_path):
-    """A tower that learnt nothing yet has equal tensors, stored once: each parameter still has its own name."""
+    """Layers that learnt nothing yet have equal tensors, stored once: each parameter still has its own name."""
     model = yolov5("n", ROLES).eval()
     torch.save({"ema": model.state_dict(), "size": "n", "names": list(ROLES), "imgsz": 64}, tmp_path / "last.pt")
     export(tmp_path / "last.pt", tmp_path / "roles.onnx")

@@ -27,6 +27,7 @@ from bystander_lab.model import FACE_ANCHORS, STRIDES
 from bystander_lab.widerface import DataError
 
 AUTO = "9"  # see docs/explain.md
+OBJECTNESS = 4  # what the detector finds faces by; classes follow
 OCCLUDER, STEP = 64, 32  # px, side of the grey square and how far it moves
 
 
@@ -89,7 +90,7 @@ def column_of(names: tuple[str, ...], target: str) -> int:
     if target not in TARGETS:
         raise DataError(f"--target {target}: choose {', '.join(TARGETS)}")
     if target == "face":
-        return 4  # objectness: what the detector finds faces by
+        return OBJECTNESS
     if target not in names:
         raise DataError(f"--target {target}: these weights know no roles, only {', '.join(names)}; ask for face")
     return 5 + names.index(target)
@@ -119,14 +120,37 @@ def level_of(scene: Scene, row: int) -> int:
 
 
 def raw_map(model: Logits, images: Tensor, row: int, column: int, method: str, layer: str) -> F32:
-    """The signed map at the layer's own resolution; at the picture's for occlusion."""
+    """The signed map at the layer's own resolution; at the picture's for occlusion.
+
+    Roles are read from two networks side by side: their maps at the same depth add up to one.
+    """
 
     def logit(x: Tensor) -> Tensor:
         return model(x)[:, row, column]
 
     if method == "occlusion":
         return occlusion(logit, images)
-    module = model.yolo.model[int(layer)]
+    first, *rest = (layer_map(logit, images, module, method) for module in modules_at(model, column, int(layer)))
+    for other in rest:
+        first = first + spread(other, first.shape)
+    return first
+
+
+def modules_at(model: Logits, column: int, layer: int) -> list[nn.Module]:
+    """The detector's layer and, for a role, that of the context, which ends at layer 17."""
+    modules = [model.yolo.model[layer]]
+    if column > OBJECTNESS and model.yolo.context is not None:
+        modules.append(model.yolo.context.model[min(layer, 17)])
+    return modules
+
+
+def spread(values: F32, shape: tuple[int, ...]) -> F32:
+    """A map over another grid; its sum stays."""
+    wide = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(wide * (values.size / wide.size), np.float32)
+
+
+def layer_map(logit: Callable[[Tensor], Tensor], images: Tensor, module: nn.Module, method: str) -> F32:
     if method == "gradcam":
         return plain(LayerGradCam(logit, module).attribute(images)[0, 0])
     if method == "hirescam":

@@ -45,7 +45,7 @@ def count(counts, true, found, kept):
         if role in ROLES:
             best = int(row.argmax()) if len(row) else -1
             counts[ROLES[role]] += 1
-            counts[f"{ROLES[role]} kept"] += best in kept and row[best] >= SAME
+            counts[f"{ROLES[role]} kept"] += int(best in kept and row[best] >= SAME)
 
 
 def baselines(found, width, height):
@@ -110,10 +110,10 @@ def measure_film(film, extra):
 
 
 def measure_pictures(data, limit, extra):
-    """Method -> counts over the pictures, each for itself."""
+    """Row -> method -> counts over the pictures, each for itself; those that show both roles once more alone."""
     settings = load_settings(None, flags_of(parser().parse_args(["file", "x", "--keep", "auto", *extra])))
     model = open_model(settings.model, settings.runtime())
-    counts = {m: Counter() for m in METHODS}
+    rows = {name: {m: Counter() for m in METHODS} for name in ("pictures", "of both roles")}
     for line in (data / "roles/val.jsonl").read_text().splitlines()[:limit]:
         row = json.loads(line)
         tracks = []
@@ -126,8 +126,11 @@ def measure_pictures(data, limit, extra):
         frame = read_image(data / "faces" / row["file"])
         face_filter.push(frame, face_filter.detect(frame))
         face_filter.flush()
-        add_frame(counts, [(f["role"], f["xyxy"]) for f in row["faces"]], tracks, (row["width"], row["height"]))
-    return counts
+        true = [(f["role"], f["xyxy"]) for f in row["faces"]]
+        add_frame(rows["pictures"], true, tracks, (row["width"], row["height"]))
+        if len({role for role, _ in true} & set(ROLES)) > 1:
+            add_frame(rows["of both roles"], true, tracks, (row["width"], row["height"]))
+    return rows
 
 
 def shares(c):
@@ -163,7 +166,7 @@ def main():
         methods = next(iter(rows.values()))
         rows["all films"] = {m: sum((r[m] for r in rows.values()), Counter()) for m in methods}
     if a.pictures != 0:
-        rows["pictures"] = measure_pictures(data, a.pictures, a.extra)
+        rows |= measure_pictures(data, a.pictures, a.extra)
     print(render(rows))
     if a.json:
         report = {n: {m: {**c, **dict(zip(("precision", "recall", "exposed"), map(finite, shares(c)), strict=True))}

@@ -23,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument("--task", choices=("face", "roles"), default="face", help="roles: tell subjects from others")
     t.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
     t.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
+    t.add_argument(
+        "--data-weight", type=float, nargs="+", default=(), metavar="W", help="how often each folder is drawn"
+    )
     t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
     t.add_argument("--model", choices=("n", "s"), default="n")
     t.add_argument("--imgsz", type=int, default=416)
@@ -77,9 +80,15 @@ def task_names(a: argparse.Namespace) -> tuple[str, ...]:
 def cmd_train(a: argparse.Namespace) -> None:
     from bystander_lab.data import DataSettings, training_samples
     from bystander_lab.train import TrainSettings, train
+    from bystander_lab.widerface import DataError
 
     names = task_names(a)
-    data = DataSettings(tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic, roles=tuple(a.roles))
+    weights = tuple(a.data_weight)
+    if weights and (len(weights) != len(a.data) or not all(0 < w < math.inf for w in weights)):
+        raise DataError(f"--data-weight: give one number above 0 for each of the {len(a.data)} --data folders")
+    data = DataSettings(
+        tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic, root_weights=weights, roles=tuple(a.roles)
+    )
     steps = max(1, round(a.epochs * len(training_samples(data)) / a.batch))
     print(train(TrainSettings(
         data, a.run, size=a.model, names=names, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes,

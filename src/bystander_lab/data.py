@@ -36,6 +36,7 @@ class DataSettings:
     cache_long: int = 512  # px, long side of the cached copy
     mosaic: float = 0.75  # share of mosaics among the training pictures
     event_weights: tuple[tuple[str, float], ...] = EVENT_WEIGHTS
+    root_weights: tuple[float, ...] = ()  # how often a root's images are drawn, relative to the others; empty: 1 each
     roles: tuple[Path, ...] = ()  # JSONL files with a role per face; empty: faces only
     role_long: int = 640  # px, long side of their cached copy: as sharp as the detector sees them in use
 
@@ -53,10 +54,26 @@ def role_weights(samples: list[Sample]) -> np.ndarray:
     return np.array([(2 if b else 1) / math.sqrt(size[s.group]) for s, b in zip(samples, both, strict=True)])
 
 
+def root_weight(sample: Sample, settings: DataSettings) -> float:
+    pairs = zip(settings.roots, settings.root_weights, strict=True)
+    return next((w for root, w in pairs if sample.path.is_relative_to(root)), 1.0)
+
+
+def check_boxes(samples: list[Sample], cache: ImageCache) -> None:
+    """DataError for a box that lies outside its picture: the labels are then of another one, or in another unit."""
+    for s, image in zip(samples, cache.index, strict=True):
+        width, height = image.width / image.scale, image.height / image.scale
+        outside = (s.xyxy[:, :2] >= (width, height)).any(1) | (s.xyxy[:, 2:] <= 0).any(1)
+        if outside.any():
+            box = ", ".join(f"{v:g}" for v in s.xyxy[outside][0])
+            raise DataError(f"{s.path}: the face {box} (x1, y1, x2, y2) lies outside the {width:.0f}x{height:.0f} px")
+
+
 class Pool:
-    """Images to draw from, shrunk and cached."""
+    """Images to draw from, shrunk and cached. DataError when labels and pictures do not belong together."""
 
     def __init__(self, samples: list[Sample], weights: np.ndarray, cache: ImageCache) -> None:
+        check_boxes(samples, cache)
         self.samples, self.cache = samples, cache
         self.cumulative = np.cumsum(weights) / weights.sum()
 
@@ -115,7 +132,10 @@ def training_batches(settings: DataSettings, batch: int, workers: int, seed: int
     if settings.roles:
         weights, long_side = role_weights(samples), settings.role_long
     else:
-        weights, long_side = np.array([event_weight(s, settings.event_weights) for s in samples]), settings.cache_long
+        weights = np.array([event_weight(s, settings.event_weights) for s in samples])
+        if settings.root_weights:
+            weights = weights * [root_weight(s, settings) for s in samples]
+        long_side = settings.cache_long
     pool = Pool(samples, weights, open_cache(samples, long_side, settings.cache.expanduser()))
     loader = DataLoader(
         Pictures(pool, settings, seed), batch, num_workers=workers, collate_fn=collate,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bystander_lab.data import DataSettings, training_batches
 from bystander_lab.loss import Losses, Targets, detection_loss
-from bystander_lab.model import FACE, YOLOv5, yolov5
+from bystander_lab.model import FACE, YOLOv5, open_checkpoint, yolov5
 from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError
 
@@ -140,7 +140,7 @@ def train(s: TrainSettings) -> Path:
     last = s.run / "last.pt"
     state = None
     if s.resume and last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
+        state = open_checkpoint(last)[1]
         if state["size"] != s.size or tuple(state["names"]) != s.names:
             raise DataError(f"{last}: is a YOLOv5{state['size']} for {state['names']}, not what was asked for")
         model.load_state_dict(state["model"])

@@ -50,6 +50,8 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(
                 -1, 10
             )
+            if not np.isfinite(values).all():
+                raise ValueError(f"a box of {name} is not of finite numbers")
             values = values[(values[:, 2] > 0) & (values[:, 3] > 0)]
             xyxy = np.concatenate((values[:, :2], values[:, :2] + values[:, 2:4]), 1)
             attributes = values[:, 4:].astype(np.int64)

@@ -39,7 +39,10 @@ def test_wider_layout_is_read(tmp_path):
     assert (one.event, two.event, len(two.xyxy)) == ("a", "b", 0)
 
 
-@pytest.mark.parametrize("text", ["a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", "a/1.jpg\nmany\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", "a/1.jpg\nmany\n", "", "a/1.jpg\n1\nnan 2 3 4 0 0 0 0 0 0\n"],
+)
 def test_bad_label_file_is_one_clear_error(tmp_path, text):
     """A label file that is cut off, garbled or empty raises DataError and names the file."""
     with pytest.raises(DataError, match="wider_face_train_bbx_gt"):
@@ -59,6 +62,25 @@ def test_no_face_to_learn_from_is_an_error(tmp_path):
     root = wider(tmp_path / "d", "a/1.jpg\n1\n1 2 30 30 0 0 0 1 0 0\n")
     with pytest.raises(DataError, match="no labelled face"):
         training_batches(DataSettings((root,), imgsz=64, cache=tmp_path / "c"), 1, 0, 0)
+
+
+@pytest.mark.parametrize("xywh", ["90 10 20 20", "-30 10 20 20", "10 70 9 9"])
+def test_a_box_outside_its_picture_is_named(tmp_path, xywh):
+    """Labels of another picture, or in another unit, are told before anything is learnt."""
+    root = wider(tmp_path / "d", f"a/1.jpg\n1\n{xywh} 0 0 0 0 0 0\n")
+    with pytest.raises(DataError, match=r"1\.jpg: the face .* lies outside the 80x60 px"):
+        training_batches(DataSettings((root,), imgsz=64, cache=tmp_path / "c"), 1, 0, 0)
+
+
+def test_folders_are_drawn_by_their_weight(tmp_path):
+    """A folder of weight 0.1 gives about a tenth of what one of weight 1 gives."""
+    box = "10 10 30 40 0 0 0 0 0 0"
+    roots = tuple(wider(tmp_path / name, f"a/1.jpg\n1\n{box}\n") for name in ("white", "black"))
+    cv2.imwrite(str(roots[1] / "WIDER_train/images/a/1.jpg"), WHITE * 0)
+    settings = DataSettings(roots, imgsz=64, cache=tmp_path / "c", mosaic=0, root_weights=(1, 0.1))
+    images, _ = next(training_batches(settings, 200, 0, 0))
+    centres = images.float().amax((1, 2, 3))
+    assert 3 <= int((centres < 120).sum()) <= 40
 
 
 def test_batches_are_pictures_with_their_boxes(tmp_path):

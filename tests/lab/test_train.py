@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bystander_lab.cli import main
 from bystander_lab.data import DataSettings
 from bystander_lab.model import load_checkpoint
 from bystander_lab.train import TrainSettings, lr_at, train
@@ -68,6 +69,23 @@ def test_resume_refuses_another_model(root):
     train(settings(root, steps=1))
     with pytest.raises(DataError, match="YOLOv5n"):
         train(settings(root, size="s", resume=True))
+
+
+def test_resume_from_a_broken_checkpoint_is_told(root):
+    """What is no checkpoint is named and left as it is."""
+    last = train(settings(root, steps=1))
+    last.write_bytes(b"half a file")
+    with pytest.raises(DataError, match=r"last\.pt: not a checkpoint"):
+        train(settings(root, resume=True))
+    assert last.read_bytes() == b"half a file"
+
+
+@pytest.mark.parametrize("weights", [["1", "2"], ["0"], ["-1"], ["nan"]])
+def test_weights_of_folders_must_fit(root, weights, capsys):
+    """One number above 0 for each folder, or one clear line."""
+    assert main(["train", "--data", str(root), "--data-weight", *weights, "--run", str(root / "r")]) == 2
+    assert "--data-weight: give one number above 0 for each of the 1" in capsys.readouterr().err
+    assert not (root / "r").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(root, monkeypatch):

@@ -24,9 +24,10 @@ from bystander.types import U8, CoveredFrame, Frame, Region
 
 Style = Literal["pixelate", "blur", "solid"]
 CELLS = 6  # at most so many cells across the longer side of a region (the face itself spans about 4)
+SAFE_CELLS = 6  # from more on, weakness() speaks
 MIN_CELL_PX = 8
 LEVELS = 16  # step of the quantised cell means, of 256
-NOISE = 24  # amplitude of what is added to each cell mean before it is quantised
+NOISE, COLOUR_NOISE = 24, 10  # amplitude of what is added to each cell mean, luma and chroma, before it is quantised
 QUANTISED: U8 = (np.arange(256) // LEVELS * LEVELS + LEVELS // 2).astype(np.uint8)
 NEUTRAL = 128
 MAX_CELLS = 16  # the hard minimum of cover
@@ -46,19 +47,28 @@ class CoverSettings:
             raise SettingsError(f"cells {self.cells}: must lie between 1 and {MAX_CELLS}; more would show the face")
 
 
+def weakness(settings: CoverSettings) -> str | None:
+    """Why these settings may not hide who somebody is, in a sentence; None where the measurements support them."""
+    if settings.style == "solid" or settings.cells <= SAFE_CELLS:
+        return None
+    return (f"{settings.style} with {settings.cells} cells can be undone more often than it should "
+            f"(docs/irreversible.md); choose --cells {SAFE_CELLS} or fewer, or --style solid")  # fmt: skip
+
+
 @dataclass(slots=True)
 class Memory:
     """The cells that each track was first covered with, for one run of frames in order."""
 
     cells: OrderedDict[tuple[int, str], U8] = field(default_factory=OrderedDict)  # by track id and plane
 
-    def first(self, patch: U8, track_id: int | None, plane: str, settings: CoverSettings) -> U8:
+    def first(self, patch: U8, track_id: int | None, plane: str, most: int) -> U8:
         """The track's cells in this plane; those of the patch where it has none yet, or is no track."""
+        amplitude = NOISE if plane == "y" else COLOUR_NOISE
         if track_id is None:
-            return coarse(patch, settings.cells)
+            return coarse(patch, most, amplitude)
         key = (track_id, plane)
         if key not in self.cells:
-            self.cells[key] = coarse(patch, settings.cells)
+            self.cells[key] = coarse(patch, most, amplitude)
         self.cells.move_to_end(key)
         if len(self.cells) > KEPT_CELLS:
             self.cells.popitem(last=False)
@@ -78,7 +88,7 @@ def cover(
             if settings.style == "solid":
                 fill: U8 | int = NEUTRAL
             else:
-                cells = known.first(patch, r.track_id, plane, settings)
+                cells = known.first(patch, r.track_id, plane, settings.cells)
                 fill = spread(cells, patch.shape, blend=settings.style == "blur")
             paint(patch, fill, r)
     return CoveredFrame(frame, regions, whole=False)
@@ -120,24 +130,24 @@ def paint(patch: U8, fill: U8 | int, region: Region) -> None:
         np.copyto(patch, fill, where=kept_ellipse(h, w) if h * w <= KEPT_MASK_PX else ellipse(h, w))
 
 
-def coarse(patch: U8, most: int) -> U8:
+def coarse(patch: U8, most: int, amplitude: int) -> U8:
     """The means of a grid of cells anchored to the patch, at most ``most`` along its longer side; noisy, quantised."""
     h, w = patch.shape
     cell = max(MIN_CELL_PX, -(-max(h, w) // most))
     rows, cols = max(1, round(h / cell)), max(1, round(w / cell))
     means = cv2.resize(patch, (cols, rows), interpolation=cv2.INTER_AREA).reshape(rows, cols)
-    return np.asarray(QUANTISED[np.clip(means + noise(means), 0, 255)], np.uint8)
+    return np.asarray(QUANTISED[np.clip(means + noise(means, amplitude), 0, 255)], np.uint8)
 
 
-def noise(means: U8) -> npt.NDArray[np.int16]:
-    """What is added to the cell means, same shape, -NOISE to NOISE.
+def noise(means: U8, amplitude: int) -> npt.NDArray[np.int16]:
+    """What is added to the cell means, same shape, -amplitude to amplitude.
 
     It is drawn from the means themselves: the same film gives the same noise, nobody can take it away who does not know
     them already, and there is no secret to steal. Only where a track keeps its cells can it not be averaged away.
     """
     drawn = hashlib.shake_128(means.tobytes()).digest(2 * means.size)
-    steps = np.frombuffer(drawn, "<u2").reshape(means.shape) % (2 * NOISE + 1)
-    return steps.astype(np.int16) - np.int16(NOISE)
+    steps = np.frombuffer(drawn, "<u2").reshape(means.shape) % (2 * amplitude + 1)
+    return steps.astype(np.int16) - np.int16(amplitude)
 
 
 def spread(cells: U8, shape: tuple[int, ...], *, blend: bool) -> U8:

@@ -66,12 +66,15 @@ class Cover:
 
 
 def covers():
-    own = [Cover(f"{style} {n}", settings=CoverSettings(style, n)) for style in ("pixelate", "blur")
-           for n in (2, 3, 4, 6, 8, 12, 16)]  # fmt: skip
-    fresh = [Cover(f"pixelate {n}, each frame anew", settings=CoverSettings("pixelate", n), remembers=False)
-             for n in (4, 6)]  # fmt: skip
-    return [Cover("open", "open"), Cover("solid", settings=CoverSettings("solid")), *own, *fresh,
-            Cover("plain blur, face / 8", "gauss"), Cover("plain mosaic, fixed grid", "grid")]  # fmt: skip
+    own = {"pixelate": (6, 4, 8, 12, 16, 3), "blur": (6, 4, 12)}
+    return [
+        Cover("open", "open"),
+        Cover("solid", settings=CoverSettings("solid")),
+        Cover("plain mosaic, fixed grid", "grid"),
+        Cover("plain blur, sigma face / 8", "gauss"),
+        *(Cover(f"{style} {n}", settings=CoverSettings(style, n)) for style, cells in own.items() for n in cells),
+        Cover("pixelate 6, each frame anew", settings=CoverSettings("pixelate", 6), remembers=False),
+    ]
 
 
 def paint(how, frame, regions, memory):
@@ -339,9 +342,9 @@ def train(roots, count, steps, query_steps):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--more", type=Path, help="further training faces, in the WIDER FACE layout")
-    p.add_argument("--faces", type=int, default=1500, help="training faces")
-    p.add_argument("--steps", type=int, default=800, help="of the network on open faces; 0: classical attackers alone")
-    p.add_argument("--query-steps", type=int, default=200, help="of the network on each cover; 0 leaves it out")
+    p.add_argument("--faces", type=int, default=1400, help="training faces")
+    p.add_argument("--steps", type=int, default=500, help="of the network on open faces; 0: classical attackers alone")
+    p.add_argument("--query-steps", type=int, default=100, help="of the network on each cover; 0 leaves it out")
     p.add_argument("--distractors", type=int, default=400)
     p.add_argument("--only", nargs="*", help="names of covers")
     p.add_argument("--films", nargs="*", help="names of films")

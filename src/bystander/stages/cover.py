@@ -27,7 +27,7 @@ CELLS = 6  # at most so many cells across the longer side of a region (the face 
 SAFE_CELLS = 6  # from more on, weakness() speaks
 MIN_CELL_PX = 8
 LEVELS = 16  # step of the quantised cell means, of 256
-NOISE, COLOUR_NOISE = 24, 10  # amplitude of what is added to each cell mean, luma and chroma, before it is quantised
+NOISE, COLOUR_NOISE = 24, 10  # amplitude, luma and chroma, of what is added to the cell means before they are quantised
 QUANTISED: U8 = (np.arange(256) // LEVELS * LEVELS + LEVELS // 2).astype(np.uint8)
 NEUTRAL = 128
 MAX_CELLS = 16  # the hard minimum of cover
@@ -140,14 +140,14 @@ def coarse(patch: U8, most: int, amplitude: int) -> U8:
 
 
 def noise(means: U8, amplitude: int) -> npt.NDArray[np.int16]:
-    """What is added to the cell means, same shape, -amplitude to amplitude.
+    """What is added to the cell means, same shape: one shift of all, and one of each, -amplitude to amplitude.
 
     It is drawn from the means themselves: the same film gives the same noise, nobody can take it away who does not know
     them already, and there is no secret to steal. Only where a track keeps its cells can it not be averaged away.
     """
-    drawn = hashlib.shake_128(means.tobytes()).digest(2 * means.size)
-    steps = np.frombuffer(drawn, "<u2").reshape(means.shape) % (2 * amplitude + 1)
-    return steps.astype(np.int16) - np.int16(amplitude)
+    drawn = np.frombuffer(hashlib.shake_128(means.tobytes()).digest(2 * (means.size + 1)), "<u2")
+    steps = (drawn % (2 * amplitude + 1)).astype(np.int16) - np.int16(amplitude)
+    return np.asarray(steps[1:].reshape(means.shape) + steps[0], np.int16)
 
 
 def spread(cells: U8, shape: tuple[int, ...], *, blend: bool) -> U8:

@@ -1,4 +1,4 @@
-"""How well does a cover hide who somebody is? ``python bench/reidentify.py [--more DIR] [--only NAME ...] [--json OUT]``.
+"""How well does a cover hide who somebody is? ``python bench/reidentify.py [--more DIR] [--only NAME ...]``.
 
 Everybody in the films of ``$BYSTANDER_DATA/clips`` (default ../shared) whose true track is long and large enough is one
 person: the first part of the track is covered by the real cover stage and attacked, the last part stands open in the
@@ -52,6 +52,7 @@ PROBE, GALLERY = 0.4, 0.7  # the first part of a track is attacked, what comes a
 SINGLE = 3  # frames of a track that are attacked one by one
 JITTER = 0.02  # how unsteadily a detector finds a face, in face sizes, standard deviation
 LARGEST_PX = 64  # training faces are shrunk to this height
+OURS = CoverSettings()
 ATTACKS = ("nearest", "parrot", "restored", "learned", "fused")
 
 
@@ -61,7 +62,7 @@ class Cover:
 
     name: str
     kind: str = "own"
-    settings: CoverSettings = CoverSettings()
+    settings: CoverSettings = OURS
     remembers: bool = True
 
 
@@ -279,7 +280,9 @@ def attack(how, scene, attacker, open_gallery):
     parrot, _ = scene.gallery(how)
     covered = looks_at(attacker.faces, how, seed=5)
     restore = Restoration(covered, attacker.clear)
-    learned = train_on_cover(attacker.net, covered, attacker.clear, Schedule(attacker.steps)) if attacker.net and attacker.steps else None
+    learned = None
+    if attacker.net and attacker.steps:
+        learned = train_on_cover(attacker.net, covered, attacker.clear, Schedule(attacker.steps))
     embed = attacker.embeddings()
 
     def rates(query, against, true):
@@ -291,7 +294,7 @@ def attack(how, scene, attacker, open_gallery):
             "parrot": best_of([rates(e(pictures), e(parrot), true) for e in embed.values()]),
             "restored": best_of([rates(e(restore(pictures)), e(gallery), true) for e in embed.values()]),
         }
-        if learned is not None:
+        if learned:
             found["learned"] = rates(learned.embed(pictures), attacker.net.embed(gallery), true)
         return found
 
@@ -364,7 +367,8 @@ def main():
     names = len(np.unique(open_gallery[1]))
     print(f"{persons} people attacked, {names} in the gallery: chance {100 / names:.2f} % first, {500 / names:.2f} % "
           f"among five; attacker trained on {len(attacker.faces)} faces in {time.monotonic() - began:.0f} s")  # fmt: skip
-    print(f"{'rank-1, %':30s} {' '.join(f'{k:>8s}' for k in ATTACKS)}   best (95 %)       rank-5")
+    titles = " ".join(f"{k:>8s}" for k in ATTACKS)
+    print(f"{'rank-1, %':30s} {titles}   best (95 %)       rank-5")
     colour = row_of(mean_colours(scene, open_gallery))
     print(line_of("mean colour alone", colour), flush=True)
     rows = {"mean colour alone": colour}

@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--cover", action="append", metavar="X,Y@SECONDS", help="cover this person, whatever keeps them")
     f.add_argument("--max-subjects", type=int, metavar="N", help="auto keeps at most N people at a time (default 3)")
     f.add_argument("--style", choices=("pixelate", "blur", "solid"))
-    f.add_argument("--cells", type=int, metavar="N", help="cells across a cover, for pixelate and blur; fewer hide more "
+    f.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
                    f"(default {CELLS})")  # fmt: skip
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
@@ -127,7 +127,7 @@ def add_render(sub: Any) -> None:
     )
     r.add_argument("out", type=given_path, metavar="OUT")
     r.add_argument("--style", choices=("pixelate", "blur", "solid"), help="default: as in the tracks file")
-    r.add_argument("--cells", type=int, metavar="N", help="cells across a cover, for pixelate and blur; fewer hide more "
+    r.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
                    "(default: as in the tracks file)")  # fmt: skip
     r.add_argument("--shape", choices=("ellipse", "box"), help="default: as in the tracks file")
     r.add_argument("--grow", type=float, help="factor on the margin, 1 or more (default: as in the tracks file)")

@@ -55,7 +55,7 @@ def add_live(sub: Any) -> None:
                    "a new face is covered in the past, and how late picture and sound are")  # fmt: skip
     p.add_argument("--keep", help="none (default), largest, or another rule of: bystander file")
     p.add_argument("--style", choices=("pixelate", "blur", "solid"))
-    p.add_argument("--cells", type=int, metavar="N", help="cells across a cover, for pixelate and blur; fewer hide more "
+    p.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
                    f"(default {CELLS})")  # fmt: skip
     p.add_argument("--shape", choices=("ellipse", "box"))
     p.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")

@@ -1,8 +1,8 @@
 """Tries to tell again who is under a cover: small attackers, trained on the spot, to measure how much a cover hides.
 
-Pictures go in as (n, 3, 24, 24) float32 0-1 (planes Y, U, V of the face box), embeddings come out as unit rows (n, d);
-the nearest row is the same face. Only ``bench/reidentify.py`` uses this. It is no part of the product, which computes no
-biometrics: the runtime cannot import it, and no weights of it are saved, shipped or committed.
+Pictures go in as (n, 3, 24, 24) float32 0-1 (planes Y, U, V of the face box), embeddings come out as unit rows
+(n, d); the nearest row is the same face. Only ``bench/reidentify.py`` uses this. It is no part of the product,
+which computes no biometrics: the runtime cannot import it, and no weights of it are saved, shipped or committed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Eigenfaces:
 
 
 class Restoration:
-    """Covered picture -> guess of the open one: ridge regression, learned on pairs. The classical way to undo a cover."""
+    """Covered picture -> guess of the open one: ridge regression, learned on pairs; classical."""
 
     def __init__(self, covered: np.ndarray, clear: np.ndarray) -> None:
         x, y = (p.reshape(len(p), -1) for p in (covered, clear))
@@ -170,10 +170,10 @@ def train_on_cover(net: FaceNet, covered: np.ndarray, clear: np.ndarray, schedul
 
 
 def rank_rates(query: np.ndarray, gallery: np.ndarray, people: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(n, 2): each query's chance to be first, and among the first five, when people are sorted by their nearest picture.
+    """(n, 2): each query's chance to be first, and among five, when people are sorted by their nearest picture.
 
-    ``people`` (m,) of the gallery's rows, ``true`` (n,) of the queries. Equal scores share a rank by lot, so that a cover
-    that shows nothing gives exactly chance.
+    ``people`` (m,) of the gallery's rows, ``true`` (n,) of the queries. Equal scores share a rank by lot, so that a
+    cover that shows nothing gives exactly chance.
     """
     names, index = np.unique(people, return_inverse=True)
     cosines = query @ gallery.T  # (n, m)

@@ -138,7 +138,7 @@ def test_forgotten_tracks_do_not_pile_up(monkeypatch):
 
 
 def test_noise_is_the_same_every_time_and_depends_on_what_is_hidden():
-    """The same cells get the same noise, others another, and it stays within twice the amplitude (a shift of all and one of each)."""
+    """The same cells get the same noise, others another, within twice the amplitude: a shift of all and one of each."""
     means = np.random.default_rng(0).integers(0, 256, (6, 5), np.uint8)
     drawn = [stage.noise(means, 24), stage.noise(means.copy(), 24), stage.noise(means ^ 1, 24)]
     assert (drawn[0] == drawn[1]).all()

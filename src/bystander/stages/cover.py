@@ -1,9 +1,9 @@
 """Paints regions of a frame so that the face cannot be seen. The only maker of ``CoveredFrame``.
 
 A writable ``Frame`` and ``Region``s go in; the same memory comes out, wrapped. Luma and chroma are covered, chroma for
-every sample that a region touches. What is painted depends on few, coarse numbers a region: the means of its cells, with
-noise, quantised. The cells belong to the region, so they move with the face, and with a ``Memory`` a track keeps those it
-was first covered with: more frames of a face tell no more about it than one. docs/irreversible.md has the measurements.
+every sample that a region touches. What is painted depends on few, coarse numbers a region: the means of its cells,
+with noise, quantised. The cells belong to the region, so they move with the face, and with a ``Memory`` a track keeps
+those it was first covered with: more frames of a face tell no more about it than one. Measured in docs/irreversible.md.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def coarse(patch: U8, most: int, amplitude: int) -> U8:
     h, w = patch.shape
     cell = max(MIN_CELL_PX, -(-max(h, w) // most))
     rows, cols = max(1, round(h / cell)), max(1, round(w / cell))
-    means = cv2.resize(patch, (cols, rows), interpolation=cv2.INTER_AREA).reshape(rows, cols)
+    means: U8 = np.asarray(cv2.resize(patch, (cols, rows), interpolation=cv2.INTER_AREA), np.uint8).reshape(rows, cols)
     return np.asarray(QUANTISED[np.clip(means + noise(means, amplitude), 0, 255)], np.uint8)
 
 

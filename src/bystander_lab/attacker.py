@@ -25,37 +25,41 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
+def halved(pictures: np.ndarray) -> np.ndarray:
+    """(n, 3, 24, 24) -> (n, 3 * 12 * 12)."""
+    return pictures.reshape(len(pictures), 3, SIDE // 2, 2, SIDE // 2, 2).mean((3, 5)).reshape(len(pictures), -1)
+
+
 def pixels(pictures: np.ndarray) -> np.ndarray:
-    """The plainest embedding: the picture itself, (n, 3 * 12 * 12), grey being the origin."""
-    small = pictures.reshape(len(pictures), 3, SIDE // 2, 2, SIDE // 2, 2).mean((3, 5))
-    return unit(small.reshape(len(pictures), -1) - 0.5)
+    """The plainest embedding: the picture itself, grey being the origin."""
+    return unit(halved(pictures) - 0.5)
 
 
 class Eigenfaces:
     """Turk and Pentland 1991: the coordinates along the main directions of many faces, whitened."""
 
     def __init__(self, pictures: np.ndarray, keep: int = 96) -> None:
-        flat = pictures.reshape(len(pictures), -1)
+        flat = halved(pictures)
         self.mean = flat.mean(0)
         power, axes = np.linalg.eigh(np.cov(flat, rowvar=False))  # weakest first
         spread = np.sqrt(np.maximum(power[::-1][:keep], 0))
         self.axes = axes[:, ::-1][:, :keep] / (spread + 0.1 * spread[0])  # weak directions are mostly noise
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        return unit((pictures.reshape(len(pictures), -1) - self.mean) @ self.axes)
+        return unit((halved(pictures) - self.mean) @ self.axes)
 
 
 class Restoration:
     """Covered picture -> guess of the open one: ridge regression, learned on pairs; classical."""
 
     def __init__(self, covered: np.ndarray, clear: np.ndarray) -> None:
-        x, y = (p.reshape(len(p), -1) for p in (covered, clear))
+        x, y = halved(covered), clear.reshape(len(clear), -1)
         self.mean_x, self.mean_y = x.mean(0), y.mean(0)
         x, y = x - self.mean_x, y - self.mean_y
         self.weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1], dtype=x.dtype), x.T @ y)
 
     def __call__(self, covered: np.ndarray) -> np.ndarray:
-        flat = (covered.reshape(len(covered), -1) - self.mean_x) @ self.weights + self.mean_y
+        flat = (halved(covered) - self.mean_x) @ self.weights + self.mean_y
         return np.clip(flat, 0, 1).reshape(covered.shape).astype(np.float32)
 
 
@@ -154,17 +158,14 @@ def train_on_faces(clear: np.ndarray, groups: list[str], schedule: Schedule, see
 def train_on_cover(net: FaceNet, covered: np.ndarray, clear: np.ndarray, schedule: Schedule, seed: int = 0) -> FaceNet:
     """An embedding of covered faces that lands beside ``net``'s embedding of the same faces, open."""
     torch.manual_seed(seed)
-    random, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    random = np.random.default_rng(seed)
     query = FaceNet()
     query.load_state_dict(net.state_dict())
-    net.eval()
-    hidden, pictures = torch.from_numpy(covered), torch.from_numpy(clear)
+    hidden, targets = torch.from_numpy(covered), torch.from_numpy(net.embed(clear))
 
     def loss_of_step(_step: int) -> Tensor:
         drawn = random.choice(len(covered), min(schedule.batch, len(covered)), replace=False)
-        with torch.no_grad():
-            targets = net(changed(pictures[drawn], noise))
-        return contrast(query(hidden[drawn]), targets)
+        return contrast(query(hidden[drawn]), targets[drawn])
 
     return optimise(query, schedule, loss_of_step)
 

@@ -164,7 +164,7 @@ def test_the_whole_measurement_on_drawn_people(tmp_path, monkeypatch, capsys):
     assert saved["rows"]["open"]["rank1"] == 100
     assert saved["rows"]["solid"]["rank1"] <= 25
     assert set(reidentify.ATTACKS) <= set(saved["rows"]["pixelate 4"])
-    assert "chance 6.25 %" in capsys.readouterr().out
+    assert "chance: first 6.25 %" in capsys.readouterr().out
 
 
 def test_a_fixed_grid_stands_still_while_patches_move():

@@ -24,7 +24,7 @@ from bystander.types import U8, CoveredFrame, Frame, Region
 
 Style = Literal["pixelate", "blur", "solid"]
 CELLS = 6  # at most so many cells across the longer side of a region (the face itself spans about 4)
-SAFE_CELLS = 6  # from more on, weakness() speaks
+SAFE_CELLS = 6  # of more it is told that they may hide too little
 MIN_CELL_PX = 8
 LEVELS = 16  # step of the quantised cell means, of 256
 NOISE, COLOUR_NOISE = 24, 10  # amplitude, luma and chroma, of what is added to the cell means before they are quantised
@@ -51,8 +51,8 @@ def weakness(settings: CoverSettings) -> str | None:
     """Why these settings may not hide who somebody is, in a sentence; None where the measurements support them."""
     if settings.style == "solid" or settings.cells <= SAFE_CELLS:
         return None
-    return (f"{settings.style} with {settings.cells} cells can be undone more often than it should "
-            f"(docs/irreversible.md); choose --cells {SAFE_CELLS} or fewer, or --style solid")  # fmt: skip
+    return (f"{settings.style} with {settings.cells} cells may not hide who somebody is (docs/irreversible.md); "
+            f"choose --cells {SAFE_CELLS} or fewer, or --style solid")  # fmt: skip
 
 
 @dataclass(slots=True)

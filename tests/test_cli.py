@@ -13,6 +13,7 @@ import pytest
 
 from bystander.cli import main
 from bystander.settings import Settings, load_settings
+from bystander.stages.cover import CELLS, MAX_CELLS, SAFE_CELLS
 from fakes import make_clip, packets
 
 
@@ -39,6 +40,46 @@ def test_json_reports_the_run(tmp_path, capsys):
     assert last["whole_frame_covers"] == {}
 
 
+@pytest.mark.parametrize("style", ["pixelate", "blur"])
+def test_a_cover_that_is_too_weak_is_done_and_told_in_one_line(tmp_path, capsys, style):
+    """More cells than measured to be safe: one warning, and the exit code of success."""
+    how = ["--style", style, "--cells", SAFE_CELLS + 1, "--overwrite", "--quiet", "--keep", "none"]
+    assert run("file", make_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", *how) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "--cells" in line]
+    assert len(told) == 1
+    assert f"warning: {style} with {SAFE_CELLS + 1} cells" in told[0]
+    assert run("file", tmp_path / "a.mp4", tmp_path / "b.mp4", *how, "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["event"] for e in events if "--cells" in e.get("message", "")] == ["warning"]
+
+
+def test_a_folder_is_warned_of_once(tmp_path, capsys):
+    """The warning does not come for every file."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        make_clip(tmp_path / "in" / f"{name}.mp4")
+    assert run("file", tmp_path / "in", "--cells", MAX_CELLS, "--quiet") == 0
+    assert capsys.readouterr().err.count("--cells") == 1
+
+
+def test_settings_that_hide_enough_are_not_warned_of(tmp_path, capsys):
+    """The defaults, a solid fill and few cells need no warning."""
+    clip = make_clip(tmp_path / "a.mp4")
+    for how in ([], ["--style", "solid", "--cells", MAX_CELLS], ["--style", "blur", "--cells", SAFE_CELLS]):
+        assert run("file", clip, tmp_path / "b.mp4", "--quiet", "--overwrite", *how) == 0
+    assert "--cells" not in capsys.readouterr().err
+
+
+def test_more_cells_than_the_hard_minimum_are_refused(tmp_path, capsys):
+    """What would show the face is an error, by flag and in the settings file."""
+    clip, config = make_clip(tmp_path / "a.mp4"), tmp_path / "s.toml"
+    config.write_text(f"cells = {MAX_CELLS + 1}")
+    for how in (["--cells", MAX_CELLS + 1], ["--cells", 0], ["--config", config]):
+        assert run("file", clip, tmp_path / "b.mp4", *how) == 2
+        assert "must lie between 1 and" in capsys.readouterr().err
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_json_reports_an_error_as_an_event(tmp_path, capsys):
     """With --json a failure is an event on stdout too, not only a line on stderr."""
     assert run("file", tmp_path / "none.mp4", "--json") == 2
@@ -51,7 +92,7 @@ def test_tracks_are_saved(tmp_path):
     header, *rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert (header["format"], header["version"]) == ("bystander-tracks", 1)
     assert [r["frame"] for r in rows] == list(range(12))
-    assert header["settings"]["cover"] == {"style": "pixelate"}
+    assert header["settings"]["cover"] == {"style": "pixelate", "cells": CELLS}
 
 
 def test_what_a_person_said_is_saved_with_the_tracks(tmp_path):

@@ -18,6 +18,7 @@ from bystander.cli import main
 from bystander.cli_live import Scrubbing, host_port, line
 from bystander.errors import SettingsError
 from bystander.run.control import FaceStatus, LiveStatus, OutputStatus
+from bystander.stages.cover import SAFE_CELLS
 from fakes import make_clip
 
 COMMAND = [sys.executable, "-m", "bystander", "live"]
@@ -38,6 +39,16 @@ def test_a_file_is_recorded_live(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "frames went out" in err
+
+
+def test_a_cover_that_is_too_weak_is_told_before_going_on_air(tmp_path, capsys):
+    """One warning on standard error, and the stream runs."""
+    clip = make_clip(tmp_path / "a.mp4", frames=25)
+    how = ["--realtime", "--style", "blur", "--cells", str(SAFE_CELLS + 1), "--quiet"]
+    assert main(["live", str(clip), str(tmp_path / "b.mkv"), *how]) == 0
+    told = [text for text in capsys.readouterr().err.splitlines() if "--cells" in text]
+    assert len(told) == 1
+    assert "warning: blur with" in told[0]
 
 
 def test_standard_input_to_standard_output(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bystander.cli import main
-from bystander.stages.cover import cover
+from bystander.stages.cover import SAFE_CELLS, cover
 from bystander.types import Detections
 from fakes import faces, make_clip, packets
 
@@ -76,6 +76,28 @@ def test_unedited_tracks_give_the_same_film(film, painted):
     first, second = painted[:60], painted[60:]
     assert all(np.array_equal(a, b) for f, s in zip(first, second, strict=True) for a, b in zip(f, s, strict=True))
     assert packets(film / "second.mp4", "audio") == packets(film / "a.mp4", "audio")
+
+
+def test_a_cover_that_is_too_weak_is_told(film, capsys):
+    """Cells of the tracks file or of the flag: one line, and the exit code of success."""
+    assert render(film, "--cells", SAFE_CELLS + 1) == 0
+    assert capsys.readouterr().err.count("--cells") == 1
+
+    def weaken(header, _rows):
+        header["settings"]["cover"]["cells"] = SAFE_CELLS + 2
+
+    edit(film / "t.jsonl", weaken)
+    assert render(film, "--overwrite") == 0
+    assert f"with {SAFE_CELLS + 2} cells" in capsys.readouterr().err
+    assert render(film, "--overwrite", "--cells", SAFE_CELLS) == 0
+    assert "--cells" not in capsys.readouterr().err
+
+
+def test_tracks_of_an_older_run_get_the_cells_of_today(film, capsys):
+    """A file that does not say how many cells is painted with the default."""
+    edit(film / "t.jsonl", lambda header, _rows: header["settings"]["cover"].pop("cells"))
+    assert render(film) == 0
+    assert "--cells" not in capsys.readouterr().err
 
 
 def test_kept_can_be_edited_where_the_face_was_found(film):

@@ -37,6 +37,7 @@ from bystander.run.job import Job, Repaint, Report, cover_file, repaint_file
 from bystander.run.meters import Meters
 from bystander.run.preview import Preview
 from bystander.settings import Settings, load_settings
+from bystander.stages.cover import CELLS, weakness
 from bystander.stages.detector import INTERVIEW, Detector
 from bystander.types import CoveredFrame, Model
 
@@ -91,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--cover", action="append", metavar="X,Y@SECONDS", help="cover this person, whatever keeps them")
     f.add_argument("--max-subjects", type=int, metavar="N", help="auto keeps at most N people at a time (default 3)")
     f.add_argument("--style", choices=("pixelate", "blur", "solid"))
+    f.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
+                   f"(default {CELLS})")  # fmt: skip
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     f.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
@@ -124,6 +127,8 @@ def add_render(sub: Any) -> None:
     )
     r.add_argument("out", type=given_path, metavar="OUT")
     r.add_argument("--style", choices=("pixelate", "blur", "solid"), help="default: as in the tracks file")
+    r.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
+                   "(default: as in the tracks file)")  # fmt: skip
     r.add_argument("--shape", choices=("ellipse", "box"), help="default: as in the tracks file")
     r.add_argument("--grow", type=float, help="factor on the margin, 1 or more (default: as in the tracks file)")
     r.add_argument("--crf", type=int, help="quality of the picture, lower is better (default 20)")
@@ -196,7 +201,7 @@ def cmd_file(a: argparse.Namespace) -> int:
     if is_folder:
         root = a.source.resolve()
         target = a.out or root.with_name(f"{root.name or 'root'}.covered")
-        return cover_folder(task_of(a, settings), a.source, target)
+        return cover_folder(warned_task(a, settings), a.source, target)
     suffix = a.source.suffix if a.source.suffix.lower() in SAME_SUFFIX else ".mkv"
     out = a.out or a.source.with_name(f"{a.source.stem}.covered{suffix}")
     check_target(a.source, out, settings.overwrite)
@@ -204,12 +209,16 @@ def cmd_file(a: argparse.Namespace) -> int:
         check_target(a.source, a.tracks, settings.overwrite)
         if a.tracks.resolve() == out.resolve():
             raise OutputError(f"{a.tracks}: is OUT as well; give the tracks another name")
-    return 0 if cover_one(task_of(a, settings), a.source, out) else DAMAGED
+    return 0 if cover_one(warned_task(a, settings), a.source, out) else DAMAGED
 
 
-def task_of(a: argparse.Namespace, settings: Settings) -> Task:
+def warned_task(a: argparse.Namespace, settings: Settings) -> Task:
+    """The command, understood; a cover that is too weak is told before the work begins."""
     model = open_model(settings.model, settings.runtime())
-    return Task(settings, a.preview, a.json, a.quiet, model=model, tracks=a.tracks)
+    task = Task(settings, a.preview, a.json, a.quiet, model=model, tracks=a.tracks)
+    if line := weakness(settings.filter().cover):
+        warn(task, f"warning: {line}", a.source)
+    return task
 
 
 def role_notes(task: Task) -> tuple[str, ...]:
@@ -309,7 +318,7 @@ def cmd_render(a: argparse.Namespace) -> int:
     check_target(a.source, a.out, a.overwrite)
     if a.out.resolve() == a.tracks.resolve():
         raise OutputError(f"{a.out}: is the tracks file; give the film another name")
-    given = {k: v for k in ("style", "shape", "grow", "crf") if (v := getattr(a, k)) is not None}
+    given = {k: v for k in ("style", "cells", "shape", "grow", "crf") if (v := getattr(a, k)) is not None}
     settings = Settings(**given, keep_metadata=a.keep_metadata, overwrite=a.overwrite)
     settings.filter(), settings.writer()  # a bad value is told before anything is opened
     task = Showing(settings, a.preview, a.json, a.quiet)
@@ -318,7 +327,7 @@ def cmd_render(a: argparse.Namespace) -> int:
         assert isinstance(reader, FileReader)
         return FileWriter(reader, a.out, settings.writer())
 
-    job = Repaint(a.source, a.tracks, open_reader, open_writer, a.style, a.shape, a.grow)
+    job = Repaint(a.source, a.tracks, open_reader, open_writer, a.style, a.shape, a.grow, a.cells)
     if task.json:
         event("start", source=str(a.source), out=str(a.out))
     preview = Preview()

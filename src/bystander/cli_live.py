@@ -36,6 +36,7 @@ from bystander.run.live_output import Output
 from bystander.run.metrics_http import Metrics
 from bystander.run.numbered import numbered
 from bystander.settings import Settings, load_settings
+from bystander.stages.cover import CELLS, weakness
 from bystander.stages.detector import Detector, DetectorSettings
 
 TOKEN = "BYSTANDER_TOKEN"  # noqa: S105  the variable's name
@@ -54,6 +55,8 @@ def add_live(sub: Any) -> None:
                    "a new face is covered in the past, and how late picture and sound are")  # fmt: skip
     p.add_argument("--keep", help="none (default), largest, or another rule of: bystander file")
     p.add_argument("--style", choices=("pixelate", "blur", "solid"))
+    p.add_argument("--cells", type=int, metavar="N", help="cells across a cover, fewer hide more; not for solid "
+                   f"(default {CELLS})")  # fmt: skip
     p.add_argument("--shape", choices=("ellipse", "box"))
     p.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     p.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
@@ -96,6 +99,8 @@ def cmd_live(a: argparse.Namespace) -> int:
     flags = {k: getattr(a, k, None) for k in Settings.__dataclass_fields__}
     settings = load_settings(a.config, flags)
     wires = wire(a, settings, source, outs)
+    if weak := weakness(settings.filter().cover):
+        wires.tell("warning", f"warning: {weak}")
     with ExitStack() as stack:
         serve(a, wires, stack)
         if sys.stdin.isatty() and source.kind != "stdio":

@@ -13,7 +13,7 @@ from bystander.errors import SettingsError
 from bystander.media.writer import WriterSettings
 from bystander.models import RuntimeSettings
 from bystander.run.face_filter import Click, FilterSettings, Zone
-from bystander.stages.cover import CoverSettings
+from bystander.stages.cover import CELLS, CoverSettings
 from bystander.stages.detector import DetectorSettings
 from bystander.stages.policy import RULES, PolicySettings
 from bystander.stages.tracker import TrackerSettings
@@ -38,6 +38,7 @@ class Settings:
     cover: str = ""  # X,Y@TIME; several with blanks between
     max_subjects: int = PolicySettings().max_subjects
     style: str = "pixelate"
+    cells: int = CELLS  # across a cover, for pixelate and blur; fewer hide more
     shape: str = "ellipse"
     grow: float = 1.0
     model: str = "n"
@@ -70,7 +71,7 @@ class Settings:
         named = [w for w in self.keep.split() if w not in RULES]
         clicks = (*clicks_of("keep", named, Verdict.KEEP), *clicks_of("cover", self.cover.split(), Verdict.COVER))
         tracker = TrackerSettings(new_score=self.min_score)
-        return FilterSettings(tracker, policy, CoverSettings(style), clicks, self.zones())
+        return FilterSettings(tracker, policy, CoverSettings(style, self.cells), clicks, self.zones())
 
     def rule(self) -> Any:
         """The rule among the words of ``keep``; who names people or places without a rule means nobody else."""

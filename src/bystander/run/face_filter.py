@@ -16,7 +16,7 @@ import numpy as np
 
 from bystander import boxes
 from bystander.run.meters import Meters
-from bystander.stages.cover import CoverSettings, cover, cover_whole
+from bystander.stages.cover import CoverSettings, Memory, cover, cover_whole
 from bystander.stages.cuts import CutDetector
 from bystander.stages.policy import Policy, PolicySettings, track_at, tracks_at
 from bystander.stages.tracker import Tracker, TrackerSettings
@@ -86,6 +86,7 @@ class FaceFilter:
         self.script: Script | None = None  # when set, frames are painted as planned; nothing is detected or tracked
         self.tracker = Tracker(settings.tracker)
         self.policy = Policy(settings.policy)
+        self.memory = Memory()  # of how each track is painted
         self.clicks = sorted(settings.clicks, key=lambda c: c.time_s)
         # until everybody whom a person covers was found, anybody may be one of them
         self.choices = Choices(rules=not any(c.verdict is Verdict.COVER for c in self.clicks))
@@ -216,7 +217,7 @@ class FaceFilter:
                 zoned = in_zones(planned, self.settings.zones)
                 kept = self.policy.kept(planned.tracks, self.choices, zoned, planned.subjects)
                 regions = self.policy.regions(planned.tracks, kept, frame.width, frame.height)
-                return cover(frame, regions, self.settings.cover), kept
+                return cover(frame, regions, self.settings.cover, self.memory), kept
         except Exception as e:
             self._failed("cover", e)
             return cover_whole(frame), frozenset()

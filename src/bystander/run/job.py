@@ -17,7 +17,7 @@ from bystander.run.offline import OfflineSettings, looks, run_offline
 from bystander.run.plan import Plan, make_plan
 from bystander.run.saved import read_tracks
 from bystander.run.timeline import TracksFile, fingerprint
-from bystander.stages.cover import CoverSettings, Style
+from bystander.stages.cover import CoverSettings, Style, weakness
 from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import CoveredFrame, Frame, Model, Reader, Shape, Writer
 
@@ -98,6 +98,7 @@ class Repaint:
     style: Style | None = None
     shape: Shape | None = None
     grow: float | None = None
+    cells: int | None = None
 
 
 def repaint_file(job: Repaint, on_frame: Callable[[CoveredFrame, int], None] = lambda _c, _n: None) -> Report:
@@ -108,13 +109,16 @@ def repaint_file(job: Repaint, on_frame: Callable[[CoveredFrame, int], None] = l
         stack.callback(reader.close)
         saved = read_tracks(job.tracks, job.source)
         policy = replace(saved.policy, shape=job.shape or saved.policy.shape, grow=job.grow or saved.policy.grow)
-        settings = FilterSettings(policy=policy, cover=CoverSettings(job.style or saved.cover.style))
+        painted = CoverSettings(job.style or saved.cover.style, job.cells or saved.cover.cells)
+        settings = FilterSettings(policy=policy, cover=painted)
         writer = job.open_writer(reader)
         stack.callback(writer.abort)
         face_filter = FaceFilter(no_detector, settings, meters)
         face_filter.script = saved
         run_offline(reader, writer, face_filter, OfflineSettings(), lambda c: on_frame(c, reader.info.frames))
-        return Report(meters, tuple(reader.damage), (*reader.info.notes, *writer.notes, *saved.notes))
+        weak = weakness(painted)
+        notes = (*reader.info.notes, *writer.notes, *saved.notes, *((weak,) if weak else ()))
+        return Report(meters, tuple(reader.damage), notes)
 
 
 def no_detector(_frame: Frame) -> NoReturn:

@@ -96,13 +96,16 @@ class FaceFilter:
         self.newest: tuple[Track, ...] = ()  # faces in the newest frame
         self.panic = False  # True: every frame is covered whole, those that wait as well
 
-    def detect(self, frame: Frame) -> Detections | None:
-        """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
+    def detect(self, frame: Frame, closer: Detect | None = None) -> Detections | None:
+        """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads.
+
+        ``closer`` looks instead of the ordinary detector.
+        """
         if self.script is not None:
             return Detections.none()
         try:
-            with self.meters.stage("detect"):
-                return sane(self.detector(frame), frame.width, frame.height)
+            with self.meters.stage("look closer" if closer else "detect"):
+                return sane((closer or self.detector)(frame), frame.width, frame.height)
         except Exception as e:
             self._failed("detector", e)
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -17,6 +18,7 @@ from bystander.run.offline import OfflineSettings, looks, run_offline
 from bystander.run.plan import Plan, make_plan
 from bystander.run.saved import read_tracks
 from bystander.run.timeline import TracksFile, fingerprint
+from bystander.stages.close import look_closer
 from bystander.stages.cover import CoverSettings, Style
 from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import CoveredFrame, Frame, Model, Reader, Shape, Writer
@@ -127,7 +129,8 @@ def analyse(job: Job, face_filter: FaceFilter, on_look: Callable[[int, int], Non
     reader = job.open_reader(job.source)
     info = reader.info
     try:
-        found = list(looks(reader, face_filter, OfflineSettings(), lambda f: on_look(f.index, info.frames)))
+        closer = partial(look_closer, detect=face_filter.detector, imgsz=job.detector.imgsz)
+        found = list(looks(reader, face_filter, closer, OfflineSettings(), lambda f: on_look(f.index, info.frames)))
     finally:
         reader.close()
     with face_filter.meters.stage("plan"):

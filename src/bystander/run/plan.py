@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from bystander import boxes
 from bystander.run.face_filter import FilterSettings, reach
+from bystander.stages.close import together
 from bystander.stages.evidence import Sightings, judge_tracks
 from bystander.stages.tracker import Tracker, TrackerSettings
 from bystander.types import F32, Detections, Frame, Track
@@ -23,6 +25,8 @@ ID, SCORE, FOREGROUND, AGE, UNSEEN, SPEED, STEADY = 0, 5, 6, 7, 8, 9, 10  # colu
 BOX = slice(1, 5)
 COLUMNS = 11
 LATE = 1e6  # s: what the way back adds is no fresh start
+GUESSED_S = 0.001  # s unseen: found, but not by the look that may keep somebody
+WITHIN = 0.95  # of a box's area; the margin of the cover is wider than the rest
 OVERLAP = 0.15  # IoU above which a young face may be somebody else
 
 
@@ -34,6 +38,7 @@ class Look:
     time_s: float
     found: Detections | None  # None: a stage failed, so that the frame is covered whole
     cut: bool  # another shot begins with this frame
+    closer: Detections = field(default_factory=Detections.none)  # found by a closer look, where one was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ def make_plan(looks: Sequence[Look], settings: FilterSettings, width: int, heigh
     forward = way(looks, settings.tracker, (width, height))
     backward = way(mirrored(looks), settings.tracker, (width, height))[::-1]
     packed = merged(reached_back(looks, forward, settings.lookback_s), backward)
+    if any(len(look.closer) for look in looks):
+        packed = with_closer(looks, packed, forward, settings, (width, height))
     subjects: list[frozenset[int]] = [frozenset()] * len(looks)
     if settings.policy.keep == "auto":
         subjects = judged(looks, packed, settings)
@@ -70,9 +77,7 @@ def mirrored(looks: Sequence[Look]) -> list[Look]:
         return []
     end = looks[-1].time_s
     cuts = [*(look.cut for look in looks[1:]), False]
-    return [
-        Look(look.pts, end - look.time_s, look.found, cut) for look, cut in zip(looks[::-1], cuts[::-1], strict=True)
-    ]
+    return [replace(look, time_s=end - look.time_s, cut=cut) for look, cut in zip(looks[::-1], cuts[::-1], strict=True)]
 
 
 def way(looks: Iterable[Look], settings: TrackerSettings, size: tuple[int, int]) -> list[F32 | None]:
@@ -101,6 +106,47 @@ def merged(forward: Sequence[F32 | None], backward: Sequence[F32 | None]) -> lis
         extra[:, AGE] = LATE
         out.append(np.concatenate([ahead, extra]))
     return out
+
+
+def with_closer(
+    looks: Sequence[Look],
+    packed: Sequence[F32 | None],
+    forward: Sequence[F32 | None],
+    settings: FilterSettings,
+    size: tuple[int, int],
+) -> list[F32 | None]:
+    """With what both ways find when the closer looks count, too. No row of ``packed`` is touched.
+
+    Added rows never count as seen, so that they keep nobody, and whoever was seen in a frame gets none there.
+    """
+    sure = settings.tracker.new_score
+    closer = [
+        look if look.found is None else replace(look, found=together(look.found, look.closer, sure)) for look in looks
+    ]
+    ahead = way(closer, settings.tracker, size)
+    both = merged(ahead, way(mirrored(closer), settings.tracker, size)[::-1])
+    names = same_person(forward, both)
+    fresh = max((int(rows[:, ID].max()) for rows in packed if rows is not None and len(rows)), default=0)
+    out: list[F32 | None] = []
+    for i, (rows, more) in enumerate(zip(packed, both, strict=True)):
+        if rows is None or more is None:
+            out.append(None)
+            continue
+        added = more[~within(more[:, BOX], rows[:, BOX])]
+        added[:, ID] = [nearest(names[int(n)], i) if int(n) in names else fresh + n for n in added[:, ID]]
+        added = added[~np.isin(added[:, ID], rows[rows[:, UNSEEN] == 0, ID])]
+        added[:, UNSEEN] = np.maximum(added[:, UNSEEN], GUESSED_S)
+        added[:, AGE], added[:, STEADY] = LATE, 0
+        out.append(np.concatenate([rows, added]))
+    return out
+
+
+def within(inner: F32, outer: F32) -> npt.NDArray[np.bool_]:
+    """(n,) whether each of (n, 4) boxes lies, but for a trifle, in one of (m, 4) others."""
+    if not len(inner) or not len(outer):
+        return np.zeros(len(inner), bool)
+    share = boxes.intersection(inner, outer).max(axis=1) / np.maximum(boxes.area(inner), 1e-6)
+    return np.asarray(share >= WITHIN)
 
 
 def reached_back(looks: Sequence[Look], forward: Sequence[F32 | None], lookback_s: float) -> list[F32 | None]:

@@ -103,8 +103,8 @@ def clips():
         Clip("edge", ((0, Scene(enter)),)),
         Clip("crossing", ((0, Scene(walk)),)),
         Clip("light", ((0, Scene(two, light=dark)),)),
-        Clip("cuts", tuple((float(k), Scene((still(k, x - 150 + 140 * k, y - 40 + 30 * k, (50, 90, 38)[k]),
-                                             still(k + 1, x + 160 - 150 * k, y + 20, 60)), seed=k)) for k in range(3))),
+        Clip("cuts", tuple((float(k), Scene((still(k, x - 170 + 60 * k, y - 40 + 30 * k, (50, 90, 38)[k]),
+                                             still(k + 1, x + 170 - 40 * k, y + 20, 60)), seed=k)) for k in range(3))),
         Clip("10 fps", ((0, Scene(walk, shake=6)),), tuple(i / 10 for i in range(30))),
         Clip("vfr", ((0, Scene((*two, *runner), shake=4)),), uneven()),
     )  # fmt: skip

@@ -106,9 +106,9 @@ def marked(frames: Iterable[Frame], closer_every_s: float) -> Iterator[Marked]:
 
 
 def looks(
-    reader: Reader, face_filter: FaceFilter, closer: Detect, s: OfflineSettings, on_frame: Callable[[Frame], None]
-) -> Iterator[Look]:
-    """What is found in each frame of the source, in order; ``closer`` looks where that is due. No frame is kept."""
+    reader: Reader, face_filter: FaceFilter, closer: Detect, s: OfflineSettings
+) -> Generator[tuple[Frame, Look], None, None]:
+    """Each frame of the source with what is found in it, in order; ``closer`` looks where that is due."""
 
     def look(m: Marked) -> Look:
         found = face_filter.detect(m.frame)
@@ -117,8 +117,7 @@ def looks(
 
     with closing(ahead_of(reader, s.detect_workers * s.ahead)) as frames:
         for m, seen in detected(marked(frames, s.closer_every_s), look, s):
-            yield seen
-            on_frame(m.frame)
+            yield m.frame, seen
 
 
 def covered_frames(reader: Reader, face_filter: FaceFilter, s: OfflineSettings) -> Generator[CoveredFrame, None, None]:

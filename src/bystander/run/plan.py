@@ -18,6 +18,7 @@ from bystander import boxes
 from bystander.run.face_filter import FilterSettings, reach
 from bystander.stages.close import together
 from bystander.stages.evidence import Sightings, judge_tracks
+from bystander.stages.follow import Follower, Guess
 from bystander.stages.tracker import Tracker, TrackerSettings
 from bystander.types import F32, Detections, Frame, Track
 
@@ -58,17 +59,36 @@ class Plan:
         return None if rows is None else (unpack(rows), self.subjects[i])
 
 
-def make_plan(looks: Sequence[Look], settings: FilterSettings, width: int, height: int) -> Plan:
-    """The plan of a film whose frames are ``width`` x ``height`` luma px."""
+def make_plan(
+    looks: Sequence[Look], settings: FilterSettings, width: int, height: int, guesses: Sequence[Guess] = ()
+) -> Plan:
+    """The plan of a film whose frames are ``width`` x ``height`` luma px. ``guesses``: of ``Watch``, on these looks."""
     forward = way(looks, settings.tracker, (width, height))
     backward = way(mirrored(looks), settings.tracker, (width, height))[::-1]
     packed = merged(reached_back(looks, forward, settings.lookback_s), backward)
-    if any(len(look.closer) for look in looks):
-        packed = with_closer(looks, packed, forward, settings, (width, height))
     subjects: list[frozenset[int]] = [frozenset()] * len(looks)
     if settings.policy.keep == "auto":
         subjects = judged(looks, packed, settings)
+    if guesses or any(len(look.closer) for look in looks):
+        packed = with_more(packed, forward, closer_ways(looks, settings, (width, height)), guesses)
     return Plan(tuple(look.pts for look in looks), tuple(packed), tuple(subjects))
+
+
+class Watch:
+    """Follows unseen faces while the film is looked at for the first time; stateful, frames in order."""
+
+    def __init__(self, settings: TrackerSettings) -> None:
+        self.tracker, self.follower = Tracker(settings), Follower()
+
+    def __call__(self, frame: Frame, look: Look) -> list[Guess]:
+        """Where faces are that nobody saw, in this frame and those before, under the names of ``closer_ways``."""
+        if look.cut:
+            self.tracker.cut()
+        if look.found is None:
+            return []
+        found = together(look.found, look.closer, self.tracker.settings.new_score)
+        tracks = self.tracker.update(found, look.time_s, frame.width, frame.height)
+        return self.follower.update(frame, look.cut, tracks)
 
 
 def mirrored(looks: Sequence[Look]) -> list[Look]:
@@ -108,37 +128,46 @@ def merged(forward: Sequence[F32 | None], backward: Sequence[F32 | None]) -> lis
     return out
 
 
-def with_closer(
-    looks: Sequence[Look],
-    packed: Sequence[F32 | None],
-    forward: Sequence[F32 | None],
-    settings: FilterSettings,
-    size: tuple[int, int],
+def closer_ways(looks: Sequence[Look], settings: FilterSettings, size: tuple[int, int]) -> list[F32 | None]:
+    """Both ways with the closer looks, under the names of the way forwards."""
+    tracker = settings.tracker
+    closer = [
+        look if look.found is None else replace(look, found=together(look.found, look.closer, tracker.new_score))
+        for look in looks
+    ]
+    return merged(way(closer, tracker, size), way(mirrored(closer), tracker, size)[::-1])
+
+
+def with_more(
+    packed: Sequence[F32 | None], forward: Sequence[F32 | None], closer: Sequence[F32 | None], guesses: Sequence[Guess]
 ) -> list[F32 | None]:
-    """With what both ways find when the closer looks count, too. No row of ``packed`` is touched.
+    """With what the closer ways find and where unseen faces were followed to. No row of ``packed`` is touched.
 
     Added rows never count as seen, so that they keep nobody, and whoever was seen in a frame gets none there.
     """
-    sure = settings.tracker.new_score
-    closer = [
-        look if look.found is None else replace(look, found=together(look.found, look.closer, sure)) for look in looks
-    ]
-    ahead = way(closer, settings.tracker, size)
-    both = merged(ahead, way(mirrored(closer), settings.tracker, size)[::-1])
-    names = same_person(forward, both)
+    names = same_person(forward, closer)
     fresh = max((int(rows[:, ID].max()) for rows in packed if rows is not None and len(rows)), default=0)
+    followed: dict[int, list[Guess]] = defaultdict(list)
+    for guess in guesses:
+        followed[guess.frame].append(guess)
     out: list[F32 | None] = []
-    for i, (rows, more) in enumerate(zip(packed, both, strict=True)):
+    for i, (rows, more) in enumerate(zip(packed, closer, strict=True)):
         if rows is None or more is None:
             out.append(None)
             continue
-        added = more[~within(more[:, BOX], rows[:, BOX])]
+        added = np.concatenate([more, guessed(followed[i])])
+        added = added[~within(added[:, BOX], rows[:, BOX])]
         added[:, ID] = [nearest(names[int(n)], i) if int(n) in names else fresh + n for n in added[:, ID]]
         added = added[~np.isin(added[:, ID], rows[rows[:, UNSEEN] == 0, ID])]
         added[:, UNSEEN] = np.maximum(added[:, UNSEEN], GUESSED_S)
         added[:, AGE], added[:, STEADY] = LATE, 0
         out.append(np.concatenate([rows, added]))
     return out
+
+
+def guessed(guesses: Sequence[Guess]) -> F32:
+    """(n, COLUMNS) of where faces were followed to."""
+    return pack([Track(g.track, g.xyxy, 0.0, 0.0, 0.0, g.unseen_s, 0.0, steady=False) for g in guesses])
 
 
 def within(inner: F32, outer: F32) -> npt.NDArray[np.bool_]:

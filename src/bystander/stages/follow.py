@@ -28,7 +28,12 @@ SIDE = 24  # px, to which what is looked for is shrunk
 ALIKE = 0.7  # correlation from which it is the same head
 FADED = 0.85  # and below which it is remembered as it looks now: a head turns away bit by bit
 STRANGE = 0.3  # correlation with how it looked when it was found, below which it is something else by now
+COARSE = 160  # px, long side of the picture in which the camera's own movement is measured
+CERTAIN = 0.1  # response of the phase correlation, 0-1, from which that movement is believed
+WHIP = 0.3  # of the face's longer side: a camera that moves more a frame carries faces along, blurred beyond likeness
+WHIP_S = 0.4  # and for no longer than this
 LEAST, PLAIN = 8, 4.0  # px and standard deviation of luma: what is smaller or plainer is like anything
+FOUND = 0.3  # IoU with a face that is seen, from which it is that face
 GROWTH_PER_S = 0.2  # box sizes on each side, by which a followed box becomes less certain
 
 
@@ -40,7 +45,8 @@ class Thumb:
     time_s: float
     luma: U8
     scale: float  # thumbnail px per luma px
-    cut: bool  # another shot begins with it
+    coarse: F32
+    step: F32  # (2,) px by which the camera moved everything since the frame before
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +78,19 @@ class Follower:
     def __init__(self) -> None:
         self.past: deque[Thumb] = deque()
         self.leads: list[Lead] = []
-        self.known: set[int] = set()
+        self.seen: dict[int, int] = {}  # track id -> frame in which it was last seen
 
     def update(self, frame: Frame, cut: bool, tracks: Sequence[Track]) -> list[Guess]:
-        """What is known of faces not seen: in this frame, and of new ones in the frames before."""
-        if cut:
+        """What is known of faces not seen: in this frame, and in those before of the ones that are seen (again)."""
+        now = thumb_of(frame, self.past[-1] if self.past else None)
+        if cut and not now.step.any():  # a whip of the camera looks like a cut, but the picture can be found again
             self.past.clear()
             self.leads = []
-        now = thumb_of(frame, cut)
         seen = [t for t in tracks if t.unseen_s == 0]
         guesses = self._ahead(now, seen)
         for t in seen:
-            if t.id not in self.known and not cut:
-                guesses += before(lead_of(t, now), self.past)
-        self.known.update(t.id for t in seen)
+            guesses += before(lead_of(t, now), now, self.past, self.seen.get(t.id, -1))
+            self.seen[t.id] = now.index
         self._remember(now, seen)
         return guesses
 
@@ -96,8 +101,8 @@ class Follower:
         for lead in self.leads:
             if lead.track in ids or now.time_s - lead.seen_s > LIMIT_S:
                 continue
-            found = search(lead, now.luma)
-            if found is None or boxes.iou(found.xyxy, xyxy).max(initial=0) > 0.3:
+            found = follow(lead, now, now.step)
+            if found is None or boxes.iou(found.xyxy, xyxy).max(initial=0) > FOUND:
                 continue
             followed.append(found)
             guesses.append(guess_of(found, now))
@@ -112,12 +117,53 @@ class Follower:
             self.past.popleft()
 
 
-def thumb_of(frame: Frame, cut: bool) -> Thumb:
+def before(lead: Lead, now: Thumb, past: Sequence[Thumb], last: int) -> list[Guess]:
+    """Where a face was in the frames before ``now`` and after frame ``last``, as far as it can be followed."""
+    guesses: list[Guess] = []
+    later = now
+    for thumb in reversed(past):
+        found = follow(lead, thumb, -later.step) if thumb.index > last else None
+        if found is None:
+            break
+        lead, later = found, thumb
+        guesses.append(guess_of(lead, thumb))
+    return guesses
+
+
+def thumb_of(frame: Frame, before: Thumb | None) -> Thumb:
     """A copy, at most ``LONG_SIDE`` px wide or high."""
     scale = min(1.0, LONG_SIDE / max(frame.width, frame.height))
-    size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    luma = cv2.resize(frame.y, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame.y.copy()
-    return Thumb(frame.index, frame.time_s, np.asarray(luma, np.uint8), scale, cut)
+    luma = resized(frame.y, scale) if scale < 1 else frame.y.copy()
+    coarse = resized(luma, COARSE / max(luma.shape)).astype(np.float32)
+    return Thumb(frame.index, frame.time_s, luma, scale, coarse, camera_step(before, coarse, luma.shape[1]))
+
+
+def camera_step(before: Thumb | None, coarse: F32, width: int) -> F32:
+    """(2,) px of a thumbnail ``width`` px wide by which the whole picture moved; 0 where that is not certain."""
+    if before is None or min(coarse.shape) < LEAST or before.coarse.shape != coarse.shape:
+        return np.zeros(2, np.float32)
+    window = cv2.createHanningWindow(coarse.shape[::-1], cv2.CV_32F)
+    step, response = cv2.phaseCorrelate(before.coarse, coarse, window)
+    sure = response >= CERTAIN
+    return np.array(step, np.float32) * np.float32(width / coarse.shape[1] if sure else 0)
+
+
+def follow(lead: Lead, thumb: Thumb, step: F32) -> Lead | None:
+    """The lead in the next picture, which the camera moved by ``step`` px; None where it is not to be found there."""
+    x, y = (float(v) for v in step)
+    carried = replace(lead, xyxy=lead.xyxy + np.array([x, y, x, y], np.float32),
+                      corner=(lead.corner[0] + x, lead.corner[1] + y))  # fmt: skip
+    found = search(carried, thumb.luma)
+    if found is None:
+        whips = max(abs(x), abs(y)) > WHIP * float(max(lead.xyxy[2:] - lead.xyxy[:2]))
+        found = carried if whips and abs(thumb.time_s - lead.seen_s) <= WHIP_S else None
+    return found if found is not None and inside(found.xyxy, thumb.luma) else None
+
+
+def inside(xyxy: F32, luma: U8) -> bool:
+    """Whether the middle of the box lies in the picture."""
+    x, y = (float(v) for v in (xyxy[:2] + xyxy[2:]) / 2)
+    return 0 <= x < luma.shape[1] and 0 <= y < luma.shape[0]
 
 
 def lead_of(track: Track, now: Thumb) -> Lead:
@@ -136,22 +182,8 @@ def guess_of(lead: Lead, now: Thumb) -> Guess:
     return Guess(now.index, lead.track, (x1, y1, x2, y2), unseen_s)
 
 
-def before(lead: Lead, past: Sequence[Thumb]) -> list[Guess]:
-    """Where a new face was in the frames before, the newest first, as far as it can be followed."""
-    guesses: list[Guess] = []
-    found: Lead | None = lead
-    for thumb in reversed(past):
-        found = search(found, thumb.luma)
-        if found is None:
-            break
-        guesses.append(guess_of(found, thumb))
-        if thumb.cut:
-            break
-    return guesses
-
-
 def search(lead: Lead, luma: U8) -> Lead | None:
-    """The lead in another picture; None where nothing near looks like it, or its middle lies outside the picture."""
+    """The lead in another picture; None where nothing near looks like it."""
     if min(lead.looks.shape) < LEAST or lead.looks.std() < PLAIN:
         return None
     (left, top), reach = lead.corner, REACH * float(max(lead.xyxy[2:] - lead.xyxy[:2]))
@@ -160,18 +192,15 @@ def search(lead: Lead, luma: U8) -> Lead | None:
     small = resized(part, lead.shrink)
     if small.shape[0] < lead.looks.shape[0] or small.shape[1] < lead.looks.shape[1]:
         return None
-    likeness = cv2.matchTemplate(small, lead.looks, cv2.TM_CCOEFF_NORMED)
+    likeness = np.asarray(cv2.matchTemplate(small, lead.looks, cv2.TM_CCOEFF_NORMED), np.float32)
     _, best, _, (x, y) = cv2.minMaxLoc(likeness)
     there = small[y : y + lead.looks.shape[0], x : x + lead.looks.shape[1]]
     if not best >= ALIKE or not cv2.matchTemplate(there, lead.first, cv2.TM_CCOEFF_NORMED)[0, 0] >= STRANGE:
         return None  # also where a correlation is no number
     at = corner[0] + finer(likeness[y], x) / lead.shrink, corner[1] + finer(likeness[:, x], y) / lead.shrink
     step = np.array([at[0] - left, at[1] - top] * 2, np.float32)
-    x1, y1, x2, y2 = xyxy = lead.xyxy + step
-    if not (0 <= x1 + x2 < 2 * luma.shape[1] and 0 <= y1 + y2 < 2 * luma.shape[0]):
-        return None
     # remembered anew each time, it would lose every movement of less than a pixel
-    return replace(lead, xyxy=xyxy, corner=at, looks=there.copy() if best < FADED else lead.looks)
+    return replace(lead, xyxy=lead.xyxy + step, corner=at, looks=there.copy() if best < FADED else lead.looks)
 
 
 def cut_out(luma: U8, xyxy: Sequence[float] | F32) -> tuple[U8, tuple[float, float]]:

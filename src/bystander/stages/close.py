@@ -6,6 +6,7 @@ and is scaled to the size of the ordinary look, so that no runtime has to get re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -32,17 +33,16 @@ class Part:
 
 
 def part_of(frame: Frame, x: int, y: int, width: int, height: int) -> Part:
-    """The view of ``width`` x ``height`` px at (x, y), all even and inside the frame."""
+    """The view of ``width`` x ``height`` px at (x, y), which are even."""
     half = (slice(y // 2, -(-(y + height) // 2)), slice(x // 2, -(-(x + width) // 2)))
     luma = frame.y[y : y + height, x : x + width]
     return Part(x, y, replace(frame, y=luma, u=frame.u[half], v=frame.v[half]))
 
 
 def starts(length: int, count: int) -> tuple[int, list[int]]:
-    """Side of a part and where each of ``count`` parts begins, so that they cover ``length`` and overlap."""
-    side = min(length, int(np.ceil(length / (count - (count - 1) * OVERLAP) / 2)) * 2)
-    step = (length - side) / max(count - 1, 1)
-    return side, [round(k * step / 2) * 2 for k in range(count)]
+    """Side of a part and where each of ``count`` parts begins, even, so that they overlap and reach ``length``."""
+    side = min(length, 2 * math.ceil(length / (count - (count - 1) * OVERLAP) / 2) + length % 2)
+    return side, [int(k * (length - side) / (count - 1)) // 2 * 2 for k in range(count)]
 
 
 def parts(frame: Frame, imgsz: int) -> list[Part]:

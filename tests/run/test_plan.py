@@ -11,9 +11,9 @@ from bystander.run.meters import Meters
 from bystander.run.plan import ID, UNSEEN, Look, make_plan, pack, unpack, way
 from bystander.stages.detector import DetectorSettings
 from bystander.stages.follow import Guess
-from bystander.stages.policy import PolicySettings
+from bystander.stages.policy import Policy, PolicySettings
 from bystander.stages.tracker import Tracker
-from bystander.types import Detections
+from bystander.types import Choices, Detections, Track
 from fakes import FakeReader, FakeWriter, faces, noise_frame
 
 SIZE = (640, 480)
@@ -125,6 +125,17 @@ def test_what_only_the_closer_look_finds_is_covered_around_it():
     covered = [covers(rows) for rows in make_plan(seen, FilterSettings(), *SIZE).packed]
     assert all(covered[13:28])
     assert not any(covered[:5])
+
+
+def test_who_was_never_seen_by_an_ordinary_look_bars_rules():
+    """A word to cover somebody whom only the closer look finds: as long as they are out of sight nobody is kept."""
+    seen = looks([()] * 41)
+    seen[20] = replace(seen[20], closer=faces(BOX, score=0.6))
+    rows = make_plan(seen, FilterSettings(), *SIZE).packed[20]
+    (name,) = set(rows[:, ID].tolist())
+    later = unpack(pack([Track(1, ELSEWHERE, 0.9, 1.0, 9.0, 0.0, 0.0, steady=True)]))
+    assert name < 0
+    assert Policy().barred(later, Choices(cover=frozenset({int(name)}))) == {1}
 
 
 def test_a_guess_carries_the_id_of_the_person():

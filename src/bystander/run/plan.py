@@ -143,10 +143,11 @@ def with_more(
 ) -> list[F32 | None]:
     """With what the closer ways find and where unseen faces were followed to. No row of ``packed`` is touched.
 
-    Added rows never count as seen, so that they keep nobody, and whoever was seen in a frame gets none there.
+    Added rows never count as seen, so that they keep nobody, and whoever was seen in a frame gets none there. Whom no
+    ordinary look ever saw gets an id below 0, lower than all others: once such a person is out of sight, anybody may be
+    them, so a word to cover them bars everybody else from being kept by a rule.
     """
     names = same_person(forward, closer)
-    fresh = max((int(rows[:, ID].max()) for rows in packed if rows is not None and len(rows)), default=0)
     followed: dict[int, list[Guess]] = defaultdict(list)
     for guess in guesses:
         followed[guess.frame].append(guess)
@@ -157,7 +158,7 @@ def with_more(
             continue
         added = np.concatenate([more, guessed(followed[i])])
         added = added[~within(added[:, BOX], rows[:, BOX])]
-        added[:, ID] = [nearest(names[int(n)], i) if int(n) in names else fresh + n for n in added[:, ID]]
+        added[:, ID] = [nearest(names[int(n)], i) if int(n) in names else -n for n in added[:, ID]]
         added = added[~np.isin(added[:, ID], rows[rows[:, UNSEEN] == 0, ID])]
         added[:, UNSEEN] = np.maximum(added[:, UNSEEN], GUESSED_S)
         added[:, AGE], added[:, STEADY] = LATE, 0

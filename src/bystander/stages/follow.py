@@ -163,7 +163,7 @@ def follow(lead: Lead, thumb: Thumb, step: F32) -> Lead | None:
 def inside(xyxy: F32, luma: U8) -> bool:
     """Whether the middle of the box lies in the picture."""
     x, y = (float(v) for v in (xyxy[:2] + xyxy[2:]) / 2)
-    return 0 <= x < luma.shape[1] and 0 <= y < luma.shape[0]
+    return bool(0 <= x < luma.shape[1] and 0 <= y < luma.shape[0])
 
 
 def lead_of(track: Track, now: Thumb) -> Lead:

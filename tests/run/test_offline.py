@@ -5,7 +5,7 @@ import pytest
 
 from bystander.run.face_filter import Click, FaceFilter, FilterSettings
 from bystander.run.meters import Meters
-from bystander.run.offline import ahead_of, run_offline
+from bystander.run.offline import ahead_of, marked, run_offline
 from bystander.types import Detections
 from fakes import FakeReader, FakeWriter, faces, noise_frame
 
@@ -98,3 +98,12 @@ def test_the_reader_is_never_far_ahead():
     threading.Event().wait(0.3)
     assert len(made) <= 6
     stream.close()
+
+
+def test_closer_looks_are_due_at_every_shot_and_every_second_after():
+    """By time, not by frames: half of the frames are missing here."""
+    frames = [noise_frame(index=i, time_s=i / 12.5) for i in range(40)]
+    for f in frames[20:]:
+        f.y[...] = 255 - f.y  # another shot
+    due = [m.frame.index for m in marked(frames, 1.0) if m.closer]
+    assert due == [0, 13, 20, 33]

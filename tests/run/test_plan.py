@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,11 +8,12 @@ from hypothesis import strategies as st
 from bystander.run.face_filter import Click, FaceFilter, FilterSettings
 from bystander.run.job import Job, cover_file
 from bystander.run.meters import Meters
-from bystander.run.plan import Look, make_plan, pack, unpack, way
+from bystander.run.plan import ID, UNSEEN, Look, make_plan, pack, unpack, way
 from bystander.stages.detector import DetectorSettings
-from bystander.stages.policy import PolicySettings
+from bystander.stages.follow import Guess
+from bystander.stages.policy import Policy, PolicySettings
 from bystander.stages.tracker import Tracker
-from bystander.types import Detections
+from bystander.types import Choices, Detections, Track
 from fakes import FakeReader, FakeWriter, faces, noise_frame
 
 SIZE = (640, 480)
@@ -77,18 +80,71 @@ box = st.tuples(st.integers(0, 500), st.integers(0, 400), st.integers(8, 90), st
 frame = st.lists(st.tuples(box, st.sampled_from((0.12, 0.3, 0.9))), max_size=4)
 
 
+def detections(entries):
+    xyxy = np.array([(x, y, x + w, y + h) for (x, y, w, h), _ in entries], np.float32).reshape(-1, 4)
+    score = np.array([s for _, s in entries], np.float32)
+    return Detections(xyxy, score, np.zeros_like(score))
+
+
 @given(st.lists(frame, min_size=1, max_size=12), st.sets(st.integers(1, 11)))
 def test_two_ways_only_add_cover(frames, cuts):
     """Every track of the forward way is in the plan, in its place."""
-    found = []
-    for entries in frames:
-        xyxy = np.array([(x, y, x + w, y + h) for (x, y, w, h), _ in entries], np.float32).reshape(-1, 4)
-        score = np.array([s for _, s in entries], np.float32)
-        found.append(Detections(xyxy, score, np.zeros_like(score)))
-    seen = looks(found, cuts)
+    seen = looks([detections(entries) for entries in frames], cuts)
     forward = way(seen, FilterSettings().tracker, SIZE)
     for ahead, both in zip(forward, make_plan(seen, FilterSettings(), *SIZE).packed, strict=True):
         assert np.array_equal(both[: len(ahead)], ahead)
+
+
+guess = st.builds(
+    lambda i, name, b: Guess(i, name, (b[0], b[1], b[0] + b[2], b[1] + b[3]), 0.0),
+    st.integers(0, 11), st.integers(1, 6), box,
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(frame, frame), min_size=1, max_size=12), st.sets(st.integers(1, 11)), st.lists(guess, max_size=9)
+)
+def test_a_closer_look_and_guesses_only_add_cover(frames, cuts, guesses):
+    """Every row of the plan without them stays in its place; what is added never counts as seen."""
+    seen = looks([detections(ordinary) for ordinary, _ in frames], cuts)
+    closer = [replace(look, closer=detections(more)) for look, (_, more) in zip(seen, frames, strict=True)]
+    settings = FilterSettings(policy=PolicySettings("auto"))
+    without, with_ = make_plan(seen, settings, *SIZE), make_plan(closer, settings, *SIZE, guesses)
+    assert with_.subjects == without.subjects
+    for few, many in zip(without.packed, with_.packed, strict=True):
+        assert np.array_equal(many[: len(few)], few)
+        added, sharp = many[len(few) :], few[few[:, UNSEEN] == 0, ID]
+        assert (added[:, UNSEEN] > 0).all()
+        assert not np.isin(added[:, ID], sharp).any()
+
+
+def test_what_only_the_closer_look_finds_is_covered_around_it():
+    """One find in a second covers the frames before and after."""
+    seen = looks([()] * 41)
+    seen[20] = replace(seen[20], closer=faces(BOX, score=0.6))
+    covered = [covers(rows) for rows in make_plan(seen, FilterSettings(), *SIZE).packed]
+    assert all(covered[13:28])
+    assert not any(covered[:5])
+
+
+def test_who_was_never_seen_by_an_ordinary_look_bars_rules():
+    """A word to cover somebody whom only the closer look finds: as long as they are out of sight nobody is kept."""
+    seen = looks([()] * 41)
+    seen[20] = replace(seen[20], closer=faces(BOX, score=0.6))
+    rows = make_plan(seen, FilterSettings(), *SIZE).packed[20]
+    (name,) = set(rows[:, ID].tolist())
+    later = unpack(pack([Track(1, ELSEWHERE, 0.9, 1.0, 9.0, 0.0, 0.0, steady=True)]))
+    assert name < 0
+    assert Policy().barred(later, Choices(cover=frozenset({int(name)}))) == {1}
+
+
+def test_a_guess_carries_the_id_of_the_person():
+    """What was followed belongs to the track that broke off, so that a word about that person covers it as well."""
+    seen = looks([faces(BOX)] * 10 + [()] * 30)
+    guesses = [Guess(i, 1, ELSEWHERE, 0.1) for i in range(35, 38)]
+    rows = make_plan(seen, FilterSettings(), *SIZE, guesses).packed[36]
+    assert covers(rows, ELSEWHERE)
+    assert set(rows[:, ID].tolist()) == {1}
 
 
 def test_packing_loses_nothing():
@@ -120,7 +176,8 @@ def job(tmp_path, detect, monkeypatch, frames=50, **how):
     originals = [f.y.copy() for f in pictures]
     writer = FakeWriter()
     writer.notes = ()
-    monkeypatch.setattr("bystander.run.job.Detector", lambda *_: detect)
+    # parts of a frame, which the closer look shows, are of no interest here
+    monkeypatch.setattr("bystander.run.job.Detector", lambda *_: lambda f: detect(f) if f.width == 160 else faces())
 
     def open_reader(_path):
         return FakeReader([noise_frame(width=160, height=160, index=i) for i in range(how.pop("second", frames))])
@@ -130,6 +187,25 @@ def job(tmp_path, detect, monkeypatch, frames=50, **how):
                one_pass=one_pass)  # fmt: skip
     report = cover_file(work)
     return writer, originals, report
+
+
+def test_a_follower_that_fails_covers_the_frame_whole(tmp_path, monkeypatch):
+    """A fault in following leaves no frame with less cover."""
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bystander.run.plan.Follower.update", broken)
+    writer, _, report = job(tmp_path, lambda _: faces(BOX), monkeypatch, frames=5)
+    assert writer.whole == [True] * 5
+    assert dict(report.meters.whole) == {"follower: ZeroDivisionError": 5}
+
+
+def test_a_face_that_only_a_closer_look_finds_is_covered(tmp_path, monkeypatch):
+    """Two passes look at parts of the picture, too; the ordinary look finds nobody here."""
+    monkeypatch.setattr("bystander.run.job.look_closer", lambda _frame, **_: faces(BOX, score=0.6))
+    writer, originals, _ = job(tmp_path, lambda _: faces(), monkeypatch, frames=20)
+    assert not any(shows(p, o) for p, o in zip(writer.pictures, originals, strict=True))
 
 
 def shows(picture, original):

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from bystander.stages.policy import Policy, PolicySettings, track_at, tracks_at
 from bystander.stages.tracker import Tracker, TrackerSettings
 from bystander.types import Choices, CoveredFrame, Detections, Frame, Track, Verdict
 
+T = TypeVar("T")
 log = logging.getLogger("bystander")
 Detect = Callable[[Frame], Detections]
 Recorder = Callable[[CoveredFrame, Sequence[Track], frozenset[int]], None]  # frame, its tracks, ids kept
@@ -97,15 +98,25 @@ class FaceFilter:
         self.newest: tuple[Track, ...] = ()  # faces in the newest frame
         self.panic = False  # True: every frame is covered whole, those that wait as well
 
-    def detect(self, frame: Frame) -> Detections | None:
-        """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads."""
+    def detect(self, frame: Frame, closer: Detect | None = None) -> Detections | None:
+        """Faces of a frame, or None when the detector failed or returned nonsense. Safe in several threads.
+
+        ``closer`` looks instead of the ordinary detector.
+        """
         if self.script is not None:
             return Detections.none()
+        look = closer or self.detector
+        return self.guarded(
+            "detector", "look closer" if closer else "detect", lambda: sane(look(frame), frame.width, frame.height)
+        )
+
+    def guarded(self, stage: str, meter: str, work: Callable[[], T]) -> T | None:
+        """What ``work`` returns; None when it failed, so that the frame is to be covered whole."""
         try:
-            with self.meters.stage("detect"):
-                return sane(self.detector(frame), frame.width, frame.height)
+            with self.meters.stage(meter):
+                return work()
         except Exception as e:
-            self._failed("detector", e)
+            self._failed(stage, e)
             return None
 
     def push(self, frame: Frame, found: Detections | None) -> list[CoveredFrame]:

@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.meters import Meters
 from bystander.run.offline import OfflineSettings, looks, run_offline
-from bystander.run.plan import Plan, make_plan
+from bystander.run.plan import Look, Plan, Watch, make_plan
 from bystander.run.saved import read_tracks
 from bystander.run.timeline import TracksFile, fingerprint
+from bystander.stages.close import look_closer
 from bystander.stages.cover import CoverSettings, Style, weakness
 from bystander.stages.detector import Detector, DetectorSettings
+from bystander.stages.follow import Guess
 from bystander.types import CoveredFrame, Frame, Model, Reader, Shape, Writer
 
 
@@ -129,10 +132,17 @@ def no_detector(_frame: Frame) -> NoReturn:
 def analyse(job: Job, face_filter: FaceFilter, on_look: Callable[[int, int], None]) -> Plan:
     """The first pass: every frame is looked at, none is kept."""
     reader = job.open_reader(job.source)
-    info = reader.info
+    info, watch = reader.info, Watch(job.filter.tracker)
+    found: list[Look] = []
+    guesses: list[Guess] = []
+    closer = partial(look_closer, detect=face_filter.detector, imgsz=job.detector.imgsz)
     try:
-        found = list(looks(reader, face_filter, OfflineSettings(), lambda f: on_look(f.index, info.frames)))
+        for frame, look in looks(reader, face_filter, closer, OfflineSettings()):
+            more = face_filter.guarded("follower", "follow", partial(watch, frame, look))
+            found.append(look if more is not None else replace(look, found=None))
+            guesses += more or []
+            on_look(frame.index, info.frames)
     finally:
         reader.close()
     with face_filter.meters.stage("plan"):
-        return make_plan(found, job.filter, info.width, info.height)
+        return make_plan(found, job.filter, info.width, info.height, guesses)

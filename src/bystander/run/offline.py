@@ -6,6 +6,7 @@ memory does not grow with length. A fault in any thread ends the run with its ow
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections import deque
@@ -15,12 +16,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bystander.run.face_filter import FaceFilter
+from bystander.run.face_filter import Detect, FaceFilter
 from bystander.run.plan import Look
 from bystander.stages.cuts import CutDetector
 from bystander.types import CoveredFrame, Detections, Frame, Reader, Writer
 
 T = TypeVar("T")
+R = TypeVar("R")
 END = object()
 ENCODE_AHEAD = 8  # covered frames waiting for the encoder
 
@@ -29,6 +31,7 @@ ENCODE_AHEAD = 8  # covered frames waiting for the encoder
 class OfflineSettings:
     detect_workers: int = 2  # frames detected side by side
     ahead: int = 4  # frames decoded and detected ahead of the encoder, per worker
+    closer_every_s: float = 1.0  # between two closer looks of the analysis; inf: only where a shot begins
 
 
 def ahead_of(source: Iterable[T], size: int) -> Generator[T, None, None]:
@@ -70,14 +73,12 @@ def ahead_of(source: Iterable[T], size: int) -> Generator[T, None, None]:
         thread.join()
 
 
-def detected(
-    frames: Iterable[Frame], face_filter: FaceFilter, s: OfflineSettings
-) -> Iterator[tuple[Frame, Detections | None]]:
-    """Each frame with its detections, in order; several are detected at once."""
+def detected(items: Iterable[T], work: Callable[[T], R], s: OfflineSettings) -> Iterator[tuple[T, R]]:
+    """Each item with what ``work`` makes of it, in order; several are worked on at once."""
     with ThreadPoolExecutor(s.detect_workers, "bystander-detect") as pool:
-        pending: deque[tuple[Frame, Future[Detections | None]]] = deque()
-        for frame in frames:
-            pending.append((frame, pool.submit(face_filter.detect, frame)))
+        pending: deque[tuple[T, Future[R]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(work, item)))
             if len(pending) >= s.detect_workers * s.ahead:
                 first, result = pending.popleft()
                 yield first, result.result()
@@ -85,22 +86,45 @@ def detected(
             yield first, result.result()
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A frame on its way to the detector."""
+
+    frame: Frame
+    cut: bool  # another shot begins with it
+    closer: bool  # it is worth a closer look
+
+
+def marked(frames: Iterable[Frame], closer_every_s: float) -> Iterator[Marked]:
+    """The frames in order; a closer look is due at the start of every shot and each ``closer_every_s`` after it."""
+    cuts, last_s = CutDetector(), -math.inf
+    for frame in frames:
+        cut = cuts(frame)
+        due = cut or frame.time_s - last_s >= closer_every_s
+        last_s = frame.time_s if due else last_s
+        yield Marked(frame, cut, due)
+
+
 def looks(
-    reader: Reader, face_filter: FaceFilter, s: OfflineSettings, on_frame: Callable[[Frame], None]
-) -> Iterator[Look]:
-    """What the detector finds in each frame of the source, in order. No frame is kept."""
-    cuts = CutDetector()
+    reader: Reader, face_filter: FaceFilter, closer: Detect, s: OfflineSettings
+) -> Generator[tuple[Frame, Look], None, None]:
+    """Each frame of the source with what is found in it, in order; ``closer`` looks where that is due."""
+
+    def look(m: Marked) -> Look:
+        found = face_filter.detect(m.frame)
+        more = face_filter.detect(m.frame, closer) if m.closer else Detections.none()
+        return Look(m.frame.pts, m.frame.time_s, None if more is None else found, m.cut, more or Detections.none())
+
     with closing(ahead_of(reader, s.detect_workers * s.ahead)) as frames:
-        for frame, found in detected(frames, face_filter, s):
-            yield Look(frame.pts, frame.time_s, found, cuts(frame))
-            on_frame(frame)
+        for m, seen in detected(marked(frames, s.closer_every_s), look, s):
+            yield m.frame, seen
 
 
 def covered_frames(reader: Reader, face_filter: FaceFilter, s: OfflineSettings) -> Generator[CoveredFrame, None, None]:
     """All frames of the source, covered, in order."""
     expected = 0
     with closing(ahead_of(reader, s.detect_workers * s.ahead)) as frames:
-        for frame, found in detected(frames, face_filter, s):
+        for frame, found in detected(frames, face_filter.detect, s):
             for covered in face_filter.push(frame, found):
                 expected = in_order(covered, expected)
                 yield covered

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from bystander import boxes
 from bystander.run.face_filter import FilterSettings, reach
+from bystander.stages.close import together
 from bystander.stages.evidence import Sightings, judge_tracks
+from bystander.stages.follow import Follower, Guess
 from bystander.stages.tracker import Tracker, TrackerSettings
 from bystander.types import F32, Detections, Frame, Track
 
@@ -23,6 +26,8 @@ ID, SCORE, FOREGROUND, AGE, UNSEEN, SPEED, STEADY = 0, 5, 6, 7, 8, 9, 10  # colu
 BOX = slice(1, 5)
 COLUMNS = 11
 LATE = 1e6  # s: what the way back adds is no fresh start
+GUESSED_S = 0.001  # s unseen: found, but not by the look that may keep somebody
+WITHIN = 0.95  # of a box's area; the margin of the cover is wider than the rest
 OVERLAP = 0.15  # IoU above which a young face may be somebody else
 
 
@@ -34,6 +39,7 @@ class Look:
     time_s: float
     found: Detections | None  # None: a stage failed, so that the frame is covered whole
     cut: bool  # another shot begins with this frame
+    closer: Detections = field(default_factory=Detections.none)  # found by a closer look, where one was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +59,36 @@ class Plan:
         return None if rows is None else (unpack(rows), self.subjects[i])
 
 
-def make_plan(looks: Sequence[Look], settings: FilterSettings, width: int, height: int) -> Plan:
-    """The plan of a film whose frames are ``width`` x ``height`` luma px."""
+def make_plan(
+    looks: Sequence[Look], settings: FilterSettings, width: int, height: int, guesses: Sequence[Guess] = ()
+) -> Plan:
+    """The plan of a film whose frames are ``width`` x ``height`` luma px. ``guesses``: of ``Watch``, on these looks."""
     forward = way(looks, settings.tracker, (width, height))
     backward = way(mirrored(looks), settings.tracker, (width, height))[::-1]
     packed = merged(reached_back(looks, forward, settings.lookback_s), backward)
     subjects: list[frozenset[int]] = [frozenset()] * len(looks)
     if settings.policy.keep == "auto":
         subjects = judged(looks, packed, settings)
+    if guesses or any(len(look.closer) for look in looks):
+        packed = with_more(packed, forward, closer_ways(looks, settings, (width, height)), guesses)
     return Plan(tuple(look.pts for look in looks), tuple(packed), tuple(subjects))
+
+
+class Watch:
+    """Follows unseen faces while the film is looked at for the first time; stateful, frames in order."""
+
+    def __init__(self, settings: TrackerSettings) -> None:
+        self.tracker, self.follower = Tracker(settings), Follower()
+
+    def __call__(self, frame: Frame, look: Look) -> list[Guess]:
+        """Where faces are that nobody saw, in this frame and those before, under the names of ``closer_ways``."""
+        if look.cut:
+            self.tracker.cut()
+        if look.found is None:
+            return []
+        found = together(look.found, look.closer, self.tracker.settings.new_score)
+        tracks = self.tracker.update(found, look.time_s, frame.width, frame.height)
+        return self.follower.update(frame, look.cut, tracks)
 
 
 def mirrored(looks: Sequence[Look]) -> list[Look]:
@@ -70,9 +97,7 @@ def mirrored(looks: Sequence[Look]) -> list[Look]:
         return []
     end = looks[-1].time_s
     cuts = [*(look.cut for look in looks[1:]), False]
-    return [
-        Look(look.pts, end - look.time_s, look.found, cut) for look, cut in zip(looks[::-1], cuts[::-1], strict=True)
-    ]
+    return [replace(look, time_s=end - look.time_s, cut=cut) for look, cut in zip(looks[::-1], cuts[::-1], strict=True)]
 
 
 def way(looks: Iterable[Look], settings: TrackerSettings, size: tuple[int, int]) -> list[F32 | None]:
@@ -101,6 +126,57 @@ def merged(forward: Sequence[F32 | None], backward: Sequence[F32 | None]) -> lis
         extra[:, AGE] = LATE
         out.append(np.concatenate([ahead, extra]))
     return out
+
+
+def closer_ways(looks: Sequence[Look], settings: FilterSettings, size: tuple[int, int]) -> list[F32 | None]:
+    """Both ways with the closer looks, under the names of the way forwards."""
+    tracker = settings.tracker
+    closer = [
+        look if look.found is None else replace(look, found=together(look.found, look.closer, tracker.new_score))
+        for look in looks
+    ]
+    return merged(way(closer, tracker, size), way(mirrored(closer), tracker, size)[::-1])
+
+
+def with_more(
+    packed: Sequence[F32 | None], forward: Sequence[F32 | None], closer: Sequence[F32 | None], guesses: Sequence[Guess]
+) -> list[F32 | None]:
+    """With what the closer ways find and where unseen faces were followed to. No row of ``packed`` is touched.
+
+    Added rows never count as seen, so that they keep nobody, and whoever was seen in a frame gets none there. Whom no
+    ordinary look ever saw gets an id below 0, lower than all others: once such a person is out of sight, anybody may be
+    them, so a word to cover them bars everybody else from being kept by a rule.
+    """
+    names = same_person(forward, closer)
+    followed: dict[int, list[Guess]] = defaultdict(list)
+    for guess in guesses:
+        followed[guess.frame].append(guess)
+    out: list[F32 | None] = []
+    for i, (rows, more) in enumerate(zip(packed, closer, strict=True)):
+        if rows is None or more is None:
+            out.append(None)
+            continue
+        added = np.concatenate([more, guessed(followed[i])])
+        added = added[~within(added[:, BOX], rows[:, BOX])]
+        added[:, ID] = [nearest(names[int(n)], i) if int(n) in names else -n for n in added[:, ID]]
+        added = added[~np.isin(added[:, ID], rows[rows[:, UNSEEN] == 0, ID])]
+        added[:, UNSEEN] = np.maximum(added[:, UNSEEN], GUESSED_S)
+        added[:, AGE], added[:, STEADY] = LATE, 0
+        out.append(np.concatenate([rows, added]))
+    return out
+
+
+def guessed(guesses: Sequence[Guess]) -> F32:
+    """(n, COLUMNS) of where faces were followed to."""
+    return pack([Track(g.track, g.xyxy, 0.0, 0.0, 0.0, g.unseen_s, 0.0, steady=False) for g in guesses])
+
+
+def within(inner: F32, outer: F32) -> npt.NDArray[np.bool_]:
+    """(n,) whether each of (n, 4) boxes lies, but for a trifle, in one of (m, 4) others."""
+    if not len(inner) or not len(outer):
+        return np.zeros(len(inner), bool)
+    share = boxes.intersection(inner, outer).max(axis=1) / np.maximum(boxes.area(inner), 1e-6)
+    return np.asarray(share >= WITHIN)
 
 
 def reached_back(looks: Sequence[Look], forward: Sequence[F32 | None], lookback_s: float) -> list[F32 | None]:

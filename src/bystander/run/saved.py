@@ -121,8 +121,8 @@ def frame_of(row: Any) -> tuple[int, SavedFrame]:
 def track_of(row: Any) -> Track:
     """One track of a line. What a person who adds one may leave out gets the value that covers most."""
     name, xyxy, kept = row["id"], row["xyxy"], row.get("kept", False)
-    if not is_whole_number(name) or not 0 <= name < MAX_ID:
-        raise ValueError(f"id {name!r}: must be a whole number from 0 to {MAX_ID - 1}")
+    if not is_whole_number(name) or not -MAX_ID < name < MAX_ID:
+        raise ValueError(f"id {name!r}: must be a whole number between {-MAX_ID} and {MAX_ID}")
     if not isinstance(kept, bool):
         raise TypeError(f"kept {kept!r}: must be true or false")
     if not isinstance(xyxy, list) or len(xyxy) != 4:

@@ -18,4 +18,4 @@ def plain_runtime(request, monkeypatch):
     if "test_runtimes" not in request.node.nodeid:
         from bystander.models import runtimes
 
-        monkeypatch.setattr(runtimes, "available", lambda: (runtimes.PLAIN,))
+        monkeypatch.setattr(runtimes, "available", lambda _weights: (runtimes.PLAIN,))

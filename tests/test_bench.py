@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from bystander.audit.structure import exposed, high_pass
+from bystander.types import Detections
+from fakes import noise_frame
 
 
 def bench(name):
@@ -17,7 +19,7 @@ def bench(name):
     return module
 
 
-roles = bench("roles")
+roles, accelerators, sizes = bench("roles"), bench("accelerators"), bench("sizes")
 
 BOX = (40, 30, 88, 90)
 
@@ -96,3 +98,54 @@ def test_the_table_has_one_line_a_method():
     assert "-" in text.splitlines()[1]
     assert "50.00 %" in text.splitlines()[2]
     assert len(text.splitlines()) == 3
+
+
+def measured(two, film=None):
+    """Figures as a child process of the bench gives them, merged."""
+    row = {"p50": two, "p95": two + 1, "two": two, "first_s": 0.5, "mib": 200, "px": 0.1, "ap": {"news": 0.9}}
+    return row if film is None else {**row, "film": film}
+
+
+def test_the_table_of_runtimes_has_both_ratios(capsys):
+    """A runtime twice as fast as plain fp32 and six times as fast as eager PyTorch is told so, as a Markdown row."""
+    fast = accelerators.Runtime("openvino", "bf16")
+    rows = {accelerators.PLAIN: measured(10.0), fast: measured(5.0, film=30.0), accelerators.EAGER: measured(30.0)}
+    accelerators.show({("m.onnx", 640, r): row for r, row in rows.items()})
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    cells = [cell.strip() for cell in lines[3].split("|")]
+    assert cells[1:4] == ["m", "640", "openvino bf16"]
+    assert cells[7:9] == ["2.00", "6.00"]
+    assert "news 0.900" in lines[3]
+
+
+@pytest.mark.parametrize(("two", "found"), [(5.0, 0), (11.0, 0), (12.0, 1)])
+def test_auto_slower_than_plain_by_more_than_noise_is_found(two, found, monkeypatch):
+    """A choice that this run finds a fifth slower than plain fp32 fails the bench; a tenth is noise."""
+    fast = accelerators.Runtime("openvino", "bf16")
+    monkeypatch.setattr(accelerators, "choose", lambda *_: (fast, []))
+    rows = {accelerators.PLAIN: measured(10.0), fast: measured(two)}
+    assert len(accelerators.slower({("n", 640, r): row for r, row in rows.items()})) == found
+
+
+class Square:
+    """A "detector" that finds a white square, whole or cut, as the box of its white pixels."""
+
+    def __call__(self, frame):
+        rows, columns = np.nonzero(frame.y > 200)
+        if not len(rows):
+            return Detections.none()
+        box = [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+        return Detections(np.array(box, np.float32), np.array([0.9], np.float32), np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("corner", [(4, 4), (28, 20), (50, 36), (28, 4), (4, 40)])
+def test_tiles_lose_no_face_and_double_none(corner):
+    """A square anywhere, cut by a tile's edge or in several tiles, is found once, where it is."""
+    frame = noise_frame(72, 56)
+    frame.y[...] = 0
+    x, y = corner
+    frame.y[y : y + 8, x : x + 12] = 255
+    tiled = sizes.Tiled(None)
+    tiled.detector = Square()
+    assert tiled(frame).xyxy.tolist() == [[x, y, x + 12, y + 8]]

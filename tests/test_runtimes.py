@@ -1,33 +1,25 @@
+import hashlib
 import json
+import shutil
 import stat
-from pathlib import Path
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bystander import cli
+from bystander import cli, cli_devices, models
+from bystander.boxes import iou
 from bystander.errors import ModelError, SettingsError
-from bystander.models import RuntimeSettings, auto, open_model, read_weights, runtimes
+from bystander.models import RuntimeSettings, Weights, auto, choose, probe, read_weights, runtimes
 from bystander.models.auto import Measured, best_of, measured
-from bystander.models.guarded import GuardedModel
-from bystander.models.probe import picture
-from bystander.models.runtimes import PLAIN, Runtime, available, candidates, open_runtime, providers
+from bystander.models.drawing import picture
+from bystander.models.runtimes import PLAIN, Runtime, available, candidates, open_runtime
+from bystander.stages.detector import DetectorSettings, decode
 
 FAST = Runtime("openvino", "bf16")
 SIZE = (96, 160)
-
-
-class FakeModel:
-    names, stride, id = ("face",), 32, "fake"
-
-    def __init__(self, answers):
-        self.answers = iter(answers)
-
-    def __call__(self, images):
-        answer = next(self.answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return np.full((1, 2, 6), answer, np.float32)
+NAMES = ("face",)
 
 
 @pytest.fixture
@@ -66,26 +58,55 @@ def program(path, text):
 
 def test_plain_fp32_is_always_there_and_first():
     """The runtime that everything falls back to is the first candidate."""
-    assert available()[0] == PLAIN
+    assert available(read_weights("n"))[0] == PLAIN
 
 
-@pytest.mark.parametrize("runtime", available(), ids=str)
-def test_every_runtime_of_this_machine_agrees_with_plain_fp32(weights, runtime):
-    """Boxes within 5 % of their size and scores within 0.05 for all but one anchor in a thousand."""
-    images = picture(*SIZE)
+@pytest.mark.parametrize("size", [SIZE, (384, 640)])
+@pytest.mark.parametrize("runtime", available(read_weights("n")), ids=str)
+def test_every_runtime_of_this_machine_agrees_with_plain_fp32(weights, runtime, size):
+    """Boxes of faces within 5 % of their size and scores within 0.1, and the same faces after suppression."""
+    images = picture(*size)
     plain, other = (open_runtime(weights, r)(images) for r in (PLAIN, runtime))
     judged = auto.judged(row(runtime, 1.0), other, plain)
     assert not judged.fault
+    settings = DetectorSettings(min_score=0.3)
+    faces = [decode(rows[0], NAMES, settings) for rows in (plain, other)]
+    assert len(faces[0]) == len(faces[1])
+    assert iou(faces[0].xyxy, faces[1].xyxy).max(axis=1).min() > 0.9
 
 
-def test_boxes_that_differ_are_a_fault(weights):
-    """A runtime whose boxes lie elsewhere, or are not finite, is never chosen."""
+@pytest.mark.parametrize("size", [SIZE, (192, 320), (384, 640), (640, 384)])
+def test_the_picture_to_compare_on_shows_faces(weights, size):
+    """The shipped model finds the drawn faces: two runtimes that find nothing would agree on everything."""
+    found = decode(open_runtime(weights, PLAIN)(picture(*size))[0], NAMES, DetectorSettings(min_score=0.3))
+    assert len(found) >= 3
+
+
+def wrong_answers(plain):
+    """Predictions that must not pass for the plain ones."""
+    moved, blind, halved = plain.copy(), plain.copy(), plain.copy()
+    moved[..., 0] += 8  # px
+    blind[..., 4:] = 0
+    halved[..., 4] /= 2
+    return {"moved": moved, "blind": blind, "halved": halved, "NaN": plain * np.nan, "short": plain[:, :-1]}
+
+
+@pytest.mark.parametrize("how", ["moved", "blind", "halved", "NaN", "short"])
+def test_a_runtime_that_disagrees_is_never_chosen(weights, how):
+    """Boxes elsewhere, no face found, lower scores, no numbers, another shape: each keeps the plain runtime."""
     plain = open_runtime(weights, PLAIN)(picture(*SIZE))
-    moved = plain + np.array([8, 0, 0, 0, 0, 0], np.float32)[: plain.shape[2]]
-    for wrong in (moved, plain * np.nan, plain[:, :-1]):
-        judged = auto.judged(row(FAST, 1.0), wrong, plain)
-        assert judged.fault
-        assert best_of([row(PLAIN, 10.0), judged], [PLAIN, FAST]) == PLAIN
+    judged = auto.judged(row(FAST, 1.0), wrong_answers(plain)[how], plain)
+    assert judged.fault
+    assert best_of([row(PLAIN, 10.0), judged], [PLAIN, FAST]) == PLAIN
+
+
+def test_a_model_that_finds_no_drawn_face_is_compared_by_all_its_rows():
+    """Without a candidate in either answer, boxes anywhere count."""
+    plain = np.full((1, 40, 6), 10, np.float32)
+    plain[..., 4:] = 0.001
+    moved = plain + np.array([5, 0, 0, 0, 0, 0], np.float32)
+    assert not auto.judged(row(FAST, 1.0), plain, plain).fault
+    assert auto.judged(row(FAST, 1.0), moved, plain).fault
 
 
 @pytest.mark.parametrize(
@@ -93,10 +114,54 @@ def test_boxes_that_differ_are_a_fault(weights):
     [("abacus", "auto", "choose auto, cpu"), ("cpu", "fp7", "choose auto, fp32"), ("cpu", "int8", "it has cpu fp32"),
      ("coreml", "auto", "only on macOS")],
 )  # fmt: skip
-def test_what_is_not_there_is_told(device, precision, words):
+def test_what_is_not_there_is_told(weights, device, precision, words):
     """An unknown device, an unknown precision and an absent one each give a line with what there is."""
     with pytest.raises(SettingsError, match=words):
-        candidates(device, precision)
+        candidates(device, precision, weights)
+
+
+def test_int8_without_its_file_is_told(weights):
+    """The line names the file, the way to it, and what there is."""
+    weights = replace(weights, int8=None)
+    with pytest.raises(SettingsError, match=r"it has cpu fp32.*int8.onnx; bystander-lab quantize"):
+        candidates("cpu", "int8", weights)
+
+
+@pytest.fixture
+def with_file(weights, tmp_path):
+    """A function that writes a model with an int8 file beside it, which says that it was made from ``sha``."""
+
+    def write(sha):
+        (tmp_path / "m.onnx").write_bytes(weights.data)
+        (tmp_path / "m.int8.onnx").write_bytes(b"quantized_from " + sha.encode())
+        return read_weights(tmp_path / "m.onnx")
+
+    return write
+
+
+def test_an_int8_file_beside_the_model_is_offered(weights, with_file):
+    """It is one more candidate on the processor, from its own bytes."""
+    found = with_file(hashlib.sha256(weights.data).hexdigest())
+    assert found.int8.data.startswith(b"quantized_from")
+    assert Runtime("cpu", "int8") in available(found)
+    assert candidates("cpu", "int8", found) == (Runtime("cpu", "int8"),)
+
+
+def test_an_int8_file_of_other_weights_is_not_used(with_file, caplog):
+    """After a new training the old int8 file would find other faces: it is left out, with one line."""
+    assert with_file("0" * 64).int8 is None
+    assert len(caplog.records) == 1
+    assert "made from other weights" in caplog.text
+
+
+def test_an_altered_shipped_int8_file_is_refused(weights, tmp_path, monkeypatch):
+    """The int8 file beside shipped weights must be the one that was shipped, too."""
+    for name in (models.SHIPPED["n"], "SHA256SUMS"):
+        shutil.copy(models.WEIGHTS / name, tmp_path / name)
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    models.int8_beside(tmp_path / models.SHIPPED["n"]).write_bytes(b"anything")
+    with pytest.raises(ModelError, match="SHA-256"):
+        read_weights("n")
 
 
 def test_the_fastest_without_a_fault_is_chosen():
@@ -112,6 +177,19 @@ def test_a_forced_runtime_wins_over_a_faster_one_unless_it_fails():
     assert best_of([row(PLAIN, 10), row(FAST, 0, "failed")], [FAST]) == PLAIN
 
 
+def test_a_forced_runtime_that_fails_is_told(cache, weights, monkeypatch, caplog):
+    """Who asks for a device and gets the plain runtime reads why, in one line."""
+    other = Runtime("openvino", "fp32")
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST, other))
+    monkeypatch.setattr(auto, "probe_all", lambda *_: [row(PLAIN, 9.0), row(FAST, 0, "crashed"), row(other, 0, "hung")])
+    assert choose(weights, RuntimeSettings("openvino"))[0] == PLAIN
+    assert [r.message for r in caplog.records] == [
+        "openvino bf16 crashed; openvino fp32 hung; going on with the plain processor runtime"
+    ]
+    assert choose(weights, RuntimeSettings())[0] == PLAIN
+    assert len(caplog.records) == 1
+
+
 def test_measured_once(cache, probes, weights):
     """The second run takes the figures from the cache; --recalibrate measures again."""
     first = measured(weights, [PLAIN, FAST], SIZE, anew=False)
@@ -122,15 +200,77 @@ def test_measured_once(cache, probes, weights):
     assert cache.exists()
 
 
-@pytest.mark.parametrize("spoil", ["", "[]", "{", '{"KEY": [{"device": "cpu"}]}', '{"KEY": "x"}', '{"KEY": []}'])
+GOOD = {"device": "cpu", "precision": "fp32", "ms": 9.0, "first_s": 0.1, "difference": 0.0, "fault": ""}
+
+
+def poisoned(**values):
+    """A cache whose row for the fast runtime holds these values."""
+    return json.dumps({"KEY": {"rows": [GOOD, {**GOOD, "device": "openvino", "precision": "bf16", **values}]}})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["", "[]", "{", "[" * 100_000, '{"KEY": [{"device": "cpu"}]}', '{"KEY": "x"}', '{"KEY": {"rows": []}}',
+     poisoned(ms=0), poisoned(ms=-1), poisoned(ms=float("nan")), poisoned(ms=float("inf")), poisoned(ms="1"),
+     poisoned(fault=None), poisoned(difference=0.9), poisoned(difference=float("nan")), poisoned(device="cuda"),
+     poisoned(extra=1)],
+)  # fmt: skip
 def test_a_spoilt_cache_is_measured_anew(cache, probes, weights, spoil):
     """Whatever stands in the cache, the answer is right."""
-    key = auto.cache_key(weights, [PLAIN, FAST], SIZE)
+    key = auto.cache_key([PLAIN, FAST], SIZE, auto.versions_here(weights))
     cache.parent.mkdir()
     cache.write_text(spoil.replace("KEY", key))
     assert [r.runtime for r in measured(weights, [PLAIN, FAST], SIZE, anew=False)] == [PLAIN, FAST]
     assert len(probes) == 1
     assert key in json.loads(cache.read_text())
+
+
+def test_a_cache_that_is_not_spoilt_is_used(cache, probes, weights):
+    """The same row with sound values is taken, so the test above fails for no other reason."""
+    key = auto.cache_key([PLAIN, FAST], SIZE, auto.versions_here(weights))
+    cache.parent.mkdir()
+    cache.write_text(poisoned(ms=3.0).replace("KEY", key))
+    assert measured(weights, [PLAIN, FAST], SIZE, anew=False)[1].ms == 3.0
+    assert not probes
+
+
+def test_the_cache_tells_versions(cache, probes, weights):
+    """Beside the figures stand the versions of what they were measured with, the model's hash among them."""
+    measured(weights, [PLAIN, FAST], SIZE, anew=False)
+    (entry,) = json.loads(cache.read_text()).values()
+    assert any(v.startswith("onnxruntime ") for v in entry["versions"])
+    assert any(hashlib.sha256(weights.data).hexdigest() in v for v in entry["versions"])
+
+
+def test_another_model_or_size_is_measured_anew(cache, probes, weights):
+    """Figures are for one model and one picture size."""
+    measured(weights, [PLAIN, FAST], SIZE, anew=False)
+    measured(weights, [PLAIN, FAST], (192, 320), anew=False)
+    measured(Weights(weights.path, weights.data + b"x"), [PLAIN, FAST], SIZE, anew=False)
+    assert len(probes) == 3
+
+
+def test_no_place_for_a_cache_is_no_reason_to_stop(probes, weights, tmp_path, monkeypatch, caplog):
+    """Where nothing can be kept, it is measured each time, with a line that says so."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(measured(weights, [PLAIN, FAST], SIZE, anew=False)) == 2
+    assert "XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_machine_too_busy_to_measure_learns_nothing(cache, weights, monkeypatch):
+    """When even plain fp32 is not ready in time, the others are not tried, plain is used, and nothing is kept."""
+    tried = []
+
+    def late(_model, runtime, _size):
+        tried.append(runtime)
+        return row(runtime, 0.0, "not ready within 30 s"), None
+
+    monkeypatch.setattr(auto, "probe_one", late)
+    rows = measured(weights, [PLAIN, FAST], SIZE, anew=False)
+    assert tried == [PLAIN]
+    assert best_of(rows, [PLAIN, FAST]) == PLAIN
+    assert not cache.exists()
 
 
 def test_another_version_is_measured_anew(cache, probes, weights, monkeypatch):
@@ -155,6 +295,14 @@ def test_a_probe_that_hangs_crashes_or_babbles_is_a_fault(weights, tmp_path, mon
     assert predictions is None
 
 
+def test_a_slow_runtime_is_measured_for_a_few_seconds_only(monkeypatch):
+    """After so long no further round begins; one is always measured."""
+    monkeypatch.setattr(probe, "ENOUGH_S", 0.1)
+    calls = []
+    assert probe.milliseconds(lambda _images: calls.append(time.sleep(0.05)), None) > 0
+    assert len(calls) == probe.CALLS * probe.PICTURES
+
+
 def test_a_real_probe_gives_figures(weights, tmp_path):
     """The child process measures the plain runtime and returns its predictions."""
     model = tmp_path / "m.onnx"
@@ -165,52 +313,63 @@ def test_a_real_probe_gives_figures(weights, tmp_path):
     assert np.array_equal(predictions, open_runtime(weights, PLAIN)(picture(*SIZE)))
 
 
-@pytest.mark.parametrize("bad", [ModelError("driver gone"), float("nan")])
-def test_a_runtime_that_fails_later_is_replaced(bad, caplog):
-    """The failing call raises, so that its frame is covered; later calls come from the plain runtime, said once."""
-    model = GuardedModel(FakeModel([1, bad]), lambda: FakeModel([2, 3]))
-    assert model(None)[0, 0, 0] == 1
-    with pytest.raises(ModelError):
-        model(None)
-    assert [model(None)[0, 0, 0] for _ in range(2)] == [2, 3]
-    assert len(caplog.records) == 1
-
-
-def test_a_runtime_that_does_not_load_is_replaced(weights, monkeypatch, caplog):
-    """A provider that fails at load gives way to the plain runtime with one line."""
-
-    def broken(_weights, runtime, *_):
-        if runtime == FAST:
-            raise ModelError("no driver")
-        return FakeModel([7])
-
-    monkeypatch.setattr(runtimes, "available", lambda: (PLAIN, FAST))
-    monkeypatch.setattr(runtimes, "open_runtime", broken)
-    model = open_model("n", RuntimeSettings("openvino", "bf16"))
-    assert model(None)[0, 0, 0] == 7
-    assert [r.message for r in caplog.records] == ["no driver; going on with the plain processor runtime"]
-
-
-def test_tensorrt_keeps_its_engines(cache):
-    """Engines and timings are cached below the user's cache folder; what TensorRT cannot do goes to CUDA, then CPU."""
-    (name, options), *rest = providers(Runtime("tensorrt", "fp16"))
-    assert name == "TensorrtExecutionProvider"
-    assert options["trt_fp16_enable"] == options["trt_engine_cache_enable"] == "True"
-    assert Path(options["trt_engine_cache_path"]).parent == cache.parent
-    assert rest == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-
 def test_devices_names_the_chosen_one(monkeypatch, capsys, cache, probes):
     """``bystander devices`` marks one runtime and says what the absent ones need."""
-    monkeypatch.setattr(runtimes, "available", lambda: (PLAIN, FAST))
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
     assert cli.main(["devices"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "<- chosen" in line] == ["openvino"]
     assert any("onnxruntime-gpu" in line for line in lines)
+    assert "openvino bf16: the fastest whose boxes agree with cpu fp32" in lines
+    assert any("onnxruntime 1." in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("ms", "fault", "reason"),
+    [(4.0, "", "the fastest"), (9.5, "", "no other one is 10% faster"), (0.0, "crashed", "no other one can be used")],
+)
+def test_devices_says_why(ms, fault, reason):
+    """The choice comes with its reason."""
+    rows = [row(PLAIN, 10.0), row(FAST, ms, fault)]
+    assert cli_devices.why(best_of(rows, [PLAIN, FAST]), rows).startswith(reason)
+
+
+def test_devices_of_one_kind(monkeypatch, capsys, cache, probes):
+    """``--device`` and ``--json`` together tell about one device, measured beside plain fp32."""
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
+    assert cli.main(["devices", "--device", "openvino", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["chosen"] == "openvino bf16"
+    assert [r["device"] for r in told["measured"]] == ["cpu", "openvino"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [(["--imgsz", "3"], "imgsz 3"), (["--device", "abacus"], "'cpu', 'openvino'"), (["--precision", "fp7"], "'fp16'"),
+     (["--model", "gone.onnx"], "gone.onnx"), (["--device", "directml"], "it has cpu fp32")],
+)  # fmt: skip
+def test_bad_input_to_devices_is_one_line(args, says, capsys):
+    """Wrong sizes, devices, precisions and models end in one line with exit code 2."""
+    try:
+        code = cli.main(["devices", *args])
+    except SystemExit as e:  # argparse's own
+        code = e.code
+    err = capsys.readouterr().err
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_recalibrate_measures_again(monkeypatch, cache, probes, weights):
+    """The flag of ``file`` and ``live`` reaches the measurement."""
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
+    for anew in (False, False, True):
+        choose(weights, RuntimeSettings(imgsz=128, anew=anew))
+    assert len(probes) == 2
 
 
 def test_an_engine_needs_tensorrt(capsys, monkeypatch):
     """Building an engine where there is no TensorRT is one line with exit code 2."""
-    monkeypatch.setattr("bystander.cli_devices.available", lambda: (PLAIN,))
+    monkeypatch.setattr(cli_devices, "available", lambda _w: (PLAIN,))
     assert cli.main(["engine", "build"]) == 2
     assert "TensorRT" in capsys.readouterr().err

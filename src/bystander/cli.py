@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
     f.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
     f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
+    f.add_argument("--recalibrate", action="store_true", help="measure again what is fastest here")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
     f.add_argument("--min-score", type=float, help="a face counts from this score on; lower covers more (default 0.2)")
     f.add_argument("--one-pass", action="store_const", const=True, help="do not look at the whole film first")
@@ -214,7 +215,7 @@ def cmd_file(a: argparse.Namespace) -> int:
 
 def warned_task(a: argparse.Namespace, settings: Settings) -> Task:
     """The command, understood; a cover that is too weak is told before the work begins."""
-    model = open_model(settings.model, settings.runtime())
+    model = open_model(settings.model, replace(settings.runtime(), anew=a.recalibrate))
     task = Task(settings, a.preview, a.json, a.quiet, model=model, tracks=a.tracks)
     if line := weakness(settings.filter().cover):
         warn(task, f"warning: {line}", a.source)

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ def add_live(sub: Any) -> None:
     p.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
     p.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
     p.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
+    p.add_argument("--recalibrate", action="store_true", help="measure again what is fastest here")
     p.add_argument("--imgsz", type=int, help="long side of the detector's picture at best, px (default 640)")
     p.add_argument("--min-score", type=float, help="a face counts from this score on (default 0.2)")
     p.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; flags win over it")
@@ -129,7 +130,8 @@ def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[
         raise SettingsError("-: standard output can be given once")
     encoding = StreamSettings(bitrate_k=a.bitrate, sound=not a.no_sound, overwrite=settings.overwrite)
     outputs = [output_of(o, encoding) for o in outs]
-    base, model = settings.detector(), open_model(settings.model, settings.runtime())
+    base, runtime = settings.detector(), replace(settings.runtime(), anew=a.recalibrate)
+    model = open_model(settings.model, runtime)
     control = Control()
 
     def make_detector(px: int) -> Detector:

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "--data-weight", type=float, nargs="+", default=(), metavar="W", help="how often each folder is drawn"
     )
     t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
-    t.add_argument("--model", choices=("n", "s"), default="n")
+    t.add_argument("--model", choices=("p", "n", "s"), default="n", help="p: half of n's channels, untried")
     t.add_argument("--imgsz", type=int, default=416)
     t.add_argument("--epochs", type=float, default=100, help="passes over the images, each a quarter of a mosaic")
     t.add_argument("--minutes", type=float, default=0, help="end the schedule after this much training instead")
@@ -62,8 +62,21 @@ def parser() -> argparse.ArgumentParser:
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
+    add_quantize(sub)
     add_explain(sub)
     return p
+
+
+def add_quantize(sub: Any) -> None:
+    q = sub.add_parser("quantize", help="the same network in 8-bit integers, with what that costs and gains")
+    q.add_argument("model", type=Path, help="exported ONNX file in fp32")
+    q.add_argument("out", type=Path, help="name it NAME.int8.onnx beside NAME.onnx, where the runtime looks for it")
+    q.add_argument("--data", type=Path, required=True, help="folder in the WIDER FACE layout: training images give the "
+                   "ranges and the search, evaluation images the verdict")  # fmt: skip
+    q.add_argument("--operators", choices=("all", "conv"), default="all", help="what becomes int8 (default all)")
+    q.add_argument("--images", type=int, default=64, help="training images for the ranges (default 64)")
+    q.add_argument("--trial", type=int, default=200, help="others for the search (default 200)")
+    q.add_argument("--max-drop", type=float, default=0.003, help="AP that the search may lose (default 0.003)")
 
 
 def task_names(a: argparse.Namespace) -> tuple[str, ...]:
@@ -205,8 +218,33 @@ def cmd_export(a: argparse.Namespace) -> None:
     print(f"{a.out}: agrees with {a.checkpoint} within {export(a.checkpoint, a.out):.2g} px")
 
 
+def cmd_quantize(a: argparse.Namespace) -> None:
+    """Make the file, judge it on the evaluation split, keep it only where it is worth it. DataError when it is not."""
+    import torch
+
+    from bystander_lab.evaluate import detector, evaluate
+    from bystander_lab.export import write_sum
+    from bystander_lab.quantize import QuantizeSettings, opened, quantize, verdict
+    from bystander_lab.widerface import DataError
+
+    torch.set_num_threads(1)
+    if min(a.images, a.trial) < 1:
+        raise DataError("--images and --trial must be at least 1")
+    quantize(a.model, a.out, QuantizeSettings(a.data, a.operators, a.images, a.trial, a.max_drop))
+    before, after = (evaluate(a.data, detector(opened(path))) for path in (a.model, a.out))
+    lines, worth = verdict(a.model, a.out, (before, after))
+    print("\n".join(lines))
+    with a.out.with_suffix(".log").open("a", encoding="utf-8") as log:
+        log.write("\n".join(lines) + "\n")
+    if not worth:
+        rejected = a.out.replace(a.out.with_suffix(".rejected"))  # beside the model under its name it would be used
+        raise DataError(f"{rejected}: not worth shipping by these figures; try --images, --trial or --max-drop")
+    write_sum(a.out)
+
+
 COMMANDS = {
-    "train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label, "explain": cmd_explain,
+    "train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label, "quantize": cmd_quantize,
+    "explain": cmd_explain,
 }  # fmt: skip
 
 

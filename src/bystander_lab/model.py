@@ -1,4 +1,4 @@
-"""YOLOv5 (the v6/v7 architecture) in plain PyTorch: n and s, any number of classes.
+"""YOLOv5 (the v6/v7 architecture) in plain PyTorch: p, n and s, any number of classes.
 
 Images ``(b, 3, h, w)`` RGB 0-1 go in, h and w multiples of 32. In training mode the three raw heads come out,
 ``(b, anchors, h/stride, w/stride, 5 + classes)`` each; in evaluation mode decoded predictions
@@ -24,7 +24,8 @@ from bystander.stages.detector import INTERVIEW
 from bystander_lab.widerface import DataError
 
 STRIDES = (8, 16, 32)
-SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.50)}  # depth, width multipliers as published
+# depth, width multipliers: n and s as published; p ("pico") has half of n's channels, for machines with one slow core
+SIZES = {"p": (0.33, 0.125), "n": (0.33, 0.25), "s": (0.33, 0.50)}
 FACE = ("face",)
 # k-means over 7,917 augmented faces at 352 px (anchors.py) gave sides from 4x6 to 77x97 px at a mean best IoU of 0.78;
 # spread upward at the same aspect, because in use (640 px) large faces are larger than in training pictures
@@ -257,7 +258,7 @@ class YOLOv5(nn.Module):
 
 
 def yolov5(size: str, names: tuple[str, ...] = FACE, anchors: Any = FACE_ANCHORS) -> YOLOv5:
-    """YOLOv5 of a published size, ``"n"`` or ``"s"``. KeyError for another one."""
+    """YOLOv5 of one of ``SIZES``. KeyError for another one."""
     depth, width = SIZES[size]
     return YOLOv5(depth, width, names, anchors)
 

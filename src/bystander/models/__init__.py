@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ class Weights:
 
     path: Path
     data: bytes
+    int8: Weights | None = None  # the same network in 8-bit integers, where such a file lies beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class RuntimeSettings:
     device: str = "auto"
     precision: str = "auto"
     imgsz: int = 640  # px, long side of the pictures to come: what is measured
+    anew: bool = False  # measure again, whatever is kept from before
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,7 +52,7 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
 
     ModelError when the model is not to be had, SettingsError when the runtime is not.
     """
-    from bystander.models.guarded import GuardedModel
+    from bystander.models.guarded import FIRST_S, GuardedModel
     from bystander.models.runtimes import PLAIN, open_runtime
 
     weights = read_weights(name)
@@ -58,14 +62,14 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
     if runtime == PLAIN:
         return open_runtime(weights, PLAIN)
     try:
-        fast = open_runtime(weights, runtime)
+        fast = open_runtime(weights, runtime, imgsz=settings.imgsz)
     except ModelError as e:
         log.warning("%s; going on with the plain processor runtime", e)
         return open_runtime(weights, PLAIN)
-    return GuardedModel(fast, lambda: open_runtime(weights, PLAIN))
+    return GuardedModel(fast, lambda: open_runtime(weights, PLAIN), FIRST_S[runtime.device == "tensorrt"])
 
 
-def choose(weights: Weights, settings: RuntimeSettings, *, anew: bool = False) -> tuple[Runtime, list[Measured]]:
+def choose(weights: Weights, settings: RuntimeSettings) -> tuple[Runtime, list[Measured]]:
     """The runtime to use, and what was measured to choose it: nothing where there is no choice.
 
     SettingsError when the machine lacks what was asked for.
@@ -73,11 +77,15 @@ def choose(weights: Weights, settings: RuntimeSettings, *, anew: bool = False) -
     from bystander.models.auto import best_of, measured
     from bystander.models.runtimes import candidates
 
-    fits = candidates(settings.device, settings.precision)
-    if len(fits) == 1 and not anew:
+    fits = candidates(settings.device, settings.precision, weights)
+    if len(fits) == 1 and not settings.anew:
         return fits[0], []
-    rows = measured(weights, fits, settings.size, anew=anew)
-    return best_of(rows, fits), rows
+    rows = measured(weights, fits, settings.size, anew=settings.anew)
+    best = best_of(rows, fits)
+    if best not in fits:
+        faults = "; ".join(f"{row.runtime} {row.fault}" for row in rows if row.runtime in fits)
+        log.warning("%s; going on with the plain processor runtime", faults)
+    return best, rows
 
 
 def read_weights(name: str | Path) -> Weights:
@@ -86,11 +94,28 @@ def read_weights(name: str | Path) -> Weights:
 
     if str(name) in SHIPPED:
         path = WEIGHTS / SHIPPED[str(name)]
-        return Weights(path, checked(path))
+        return with_int8(Weights(path, checked(path)), checked)
     path = Path(name)
     if not path.is_file():
         raise ModelError(f"{name}: no such model; choose {', '.join(SHIPPED)} or the path of an ONNX file")
     try:
-        return Weights(path, path.read_bytes())
+        return with_int8(Weights(path, path.read_bytes()), Path.read_bytes)
     except OSError as e:
         raise ModelError(f"{name}: cannot be read ({e.strerror}); check its permissions") from e
+
+
+def with_int8(weights: Weights, read: Callable[[Path], bytes]) -> Weights:
+    """The weights with the int8 file that lies beside them (``NAME.int8.onnx``), if it was made from these."""
+    path = int8_beside(weights.path)
+    if not path.is_file():
+        return weights
+    data = read(path)
+    if hashlib.sha256(weights.data).hexdigest().encode() not in data:  # the file's own entry, as bystander-lab notes it
+        log.warning("%s: was made from other weights, not used; bystander-lab quantize makes it anew", path.name)
+        return weights
+    return replace(weights, int8=Weights(path, data))
+
+
+def int8_beside(path: Path) -> Path:
+    """Where the int8 file of a model is looked for."""
+    return path.with_suffix(".int8.onnx")

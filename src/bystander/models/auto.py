@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from bystander.models import Weights
-from bystander.models.runtimes import PLAIN, Runtime, cache_folder
+from bystander.errors import ModelError
+from bystander.models import Weights, int8_beside
+from bystander.models.folders import cache_folder
+from bystander.models.runtimes import PLAIN, Runtime
+from bystander.models.tensorrt import gpu
 from bystander.types import F32
+
+log = logging.getLogger("bystander")
 
 TIMEOUT_S = 30.0  # for one candidate; engines that take longer are built ahead
 GAIN = 0.9  # of the plain runtime's time: less is not worth another library
-BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 0.05  # of the box's longer side; of 1
-NEARLY_ALL = 0.999  # of the boxes of all anchors: those of the least likely ones may wander
-FORMAT = 1
+CANDIDATE = 0.1  # score from which a row may become a face
+BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 0.10  # of the box's longer side; of 1
+MOST = 0.95  # of the candidate rows must keep to these
+FORMAT = 2
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Measured:
     precision: str
     ms: float  # a picture, two calls side by side; 0 where it failed
     first_s: float  # from nothing to the first result
-    difference: float  # of nearly all boxes to plain fp32, in box sizes
+    difference: float  # of the boxes of faces to plain fp32, in box sizes
     fault: str  # empty where it may be chosen
 
     @property
@@ -50,11 +59,18 @@ class Measured:
 def measured(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int], *, anew: bool) -> list[Measured]:
     """A row for each runtime, plain fp32 first, from the cache where it fits. ``size``: height, width in px."""
     todo = [PLAIN, *(r for r in runtimes if r != PLAIN)]
-    path, key = cache_folder() / "runtimes.json", cache_key(weights, todo, size)
+    versions = versions_here(weights)
+    key = cache_key(todo, size, versions)
+    try:
+        path = cache_folder() / "runtimes.json"
+    except ModelError as e:
+        log.warning("%s; measuring each time", e)
+        return probe_all(weights, todo, size)
     rows = None if anew else recall(path, key, todo)
     if rows is None:
         rows = probe_all(weights, todo, size)
-        remember(path, key, rows)
+        if not rows[0].fault:  # without plain fp32 to compare with, nothing was learnt that is worth keeping
+            remember(path, key, versions, rows)
     return rows
 
 
@@ -67,15 +83,19 @@ def best_of(rows: Sequence[Measured], fits: Sequence[Runtime]) -> Runtime:
 
 
 def probe_all(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int]) -> list[Measured]:
-    rows: list[Measured] = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / weights.path.name
         model.write_bytes(weights.data)
-        reference: F32 | None = None
-        for runtime in runtimes:
-            row, predictions = probe_one(model, runtime, size)
-            reference = predictions if reference is None else reference
-            rows.append(judged(row, predictions, reference))
+        if weights.int8:
+            int8_beside(model).write_bytes(weights.int8.data)
+        first, reference = probe_one(model, runtimes[0], size)
+        rows = [judged(first, reference, reference)]
+        for runtime in runtimes[1:]:
+            if first.fault:  # the machine is too busy to measure anything; the others would only take as long
+                rows.append(Measured(runtime.device, runtime.precision, 0.0, 0.0, 0.0, "not measured: cpu fp32 failed"))
+            else:
+                row, predictions = probe_one(model, runtime, size)
+                rows.append(judged(row, predictions, reference))
     return rows
 
 
@@ -90,7 +110,8 @@ def probe_one(model: Path, runtime: Runtime, size: tuple[int, int]) -> tuple[Mea
         row = Measured(runtime.device, runtime.precision, float(figures["ms"]), float(figures["first_s"]), 0.0, "")
         return row, np.load(out, allow_pickle=False)
     except subprocess.TimeoutExpired:
-        fault = f"not ready within {TIMEOUT_S:.0f} s; bystander engine build gets TensorRT ready"
+        hint = "bystander engine build gets it ready" if runtime.device == "tensorrt" else "--recalibrate tries again"
+        fault = f"not ready within {TIMEOUT_S:.0f} s; {hint}"
     except subprocess.CalledProcessError as e:
         last = (e.stderr.strip().splitlines() or ["no message"])[-1]
         fault = f"failed ({last.rpartition('Error: ')[2][:160]})"
@@ -99,31 +120,42 @@ def probe_one(model: Path, runtime: Runtime, size: tuple[int, int]) -> tuple[Mea
     return Measured(runtime.device, runtime.precision, 0.0, 0.0, 0.0, fault), None
 
 
-def asdict_runtime(runtime: Runtime) -> tuple[str, str]:
-    return runtime.device, runtime.precision
-
-
 def judged(row: Measured, predictions: F32 | None, reference: F32 | None) -> Measured:
     """The row with its difference to the reference, and a fault where that is too large."""
     if row.fault or predictions is None:
         return row
-    values = asdict(row)
     if reference is None or predictions.shape != reference.shape or not np.isfinite(predictions).all():
-        return Measured(**{**values, "fault": "its predictions cannot be compared with plain fp32"})
-    side = np.maximum(reference[..., 2:4].max(axis=-1, keepdims=True), 1.0)
-    box = float(np.quantile(np.abs(predictions[..., :4] - reference[..., :4]) / side, NEARLY_ALL))
-    score = float(np.abs(predictions[..., 4:] - reference[..., 4:]).max())
+        return replace(row, fault="its predictions cannot be compared with plain fp32")
+    box, score = differences(predictions, reference)
     agrees = box <= BOX_TOLERANCE and score <= SCORE_TOLERANCE
     fault = "" if agrees else f"its boxes differ by {box:.0%} of their size, its scores by {score:.2f}"
-    return Measured(**{**values, "difference": round(box, 5), "fault": fault})
+    return replace(row, difference=round(box, 5), fault=fault)
 
 
-def cache_key(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int]) -> str:
-    """Changes with everything that may change the answer: model, size, machine, versions."""
-    parts = [
-        str(FORMAT), hashlib.sha256(weights.data).hexdigest(), str(size), str(os.cpu_count()), processor(),
-        *map(str, runtimes), *(f"{name} {installed(name)}" for name in ("onnxruntime", "onnxruntime-gpu", "openvino")),
-    ]  # fmt: skip
+def differences(got: F32, want: F32) -> tuple[float, float]:
+    """How far most boxes, in sizes of theirs, and most scores are apart, over the rows that either takes for a face.
+
+    Over all rows where neither finds one (in a picture of drawn faces that is another kind of model).
+    """
+    faces = np.maximum(got[..., 4], want[..., 4]) >= CANDIDATE
+    rows = faces if faces.any() else np.ones_like(faces)
+    a, b = got[rows], want[rows]
+    side = np.maximum(b[:, 2:4].max(axis=1, keepdims=True), 1.0)
+    box = np.abs(a[:, :4] - b[:, :4]).max(axis=1, keepdims=True) / side
+    return float(np.quantile(box, MOST)), float(np.quantile(np.abs(a[:, 4:] - b[:, 4:]).max(axis=1), MOST))
+
+
+def versions_here(weights: Weights) -> list[str]:
+    """Everything but the task that may change the answer: programs, machine, models."""
+    packages = [f"{name} {v}" for name in ("bystander", *PACKAGES) if (v := installed(name))]
+    files = [weights, *([weights.int8] if weights.int8 else [])]
+    models = [f"{f.path.name} {hashlib.sha256(f.data).hexdigest()}" for f in files]
+    machine = hashlib.sha256(processor().encode()).hexdigest()[:12]
+    return [*packages, f"{os.cpu_count()} processors {machine}", f"gpu {' '.join(gpu())}", *models]
+
+
+def cache_key(runtimes: Sequence[Runtime], size: tuple[int, int], versions: Sequence[str]) -> str:
+    parts = [str(FORMAT), str(size), *map(str, runtimes), *versions]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
@@ -137,32 +169,41 @@ def processor() -> str:
 
 
 def installed(name: str) -> str:
+    """The package's version; empty where it is not there."""
     try:
         return version(name)
     except PackageNotFoundError:
-        return "none"
+        return ""
 
 
 def recall(path: Path, key: str, runtimes: Sequence[Runtime]) -> list[Measured] | None:
     """The rows kept under ``key``; None when there are none or anything about them is odd."""
     try:
-        rows = [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))[key]]
-        fits = [r.runtime for r in rows] == list(runtimes) and all(r.ms > 0 or r.fault for r in rows)
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))[key]["rows"]]
+        fits = [r.runtime for r in rows] == list(runtimes) and all(map(sound, rows))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return rows if fits else None
 
 
-def remember(path: Path, key: str, rows: Sequence[Measured]) -> None:
+def sound(row: Measured) -> bool:
+    """Whether a kept row is one that ``judged`` could have written."""
+    if not isinstance(row.fault, str) or not all(math.isfinite(v) for v in (row.ms, row.first_s, row.difference)):
+        return False
+    return bool(row.fault) or (row.ms > 0 and 0 <= row.difference <= BOX_TOLERANCE)
+
+
+def remember(path: Path, key: str, versions: Sequence[str], rows: Sequence[Measured]) -> None:
     """Keep the rows, atomically; a cache that cannot be written is done without."""
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         old = {}
     table = old if isinstance(old, dict) else {}
+    entry = {"versions": list(versions), "rows": [asdict(r) for r in rows]}
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(json.dumps({**table, key: [asdict(r) for r in rows]}, indent=1), encoding="utf-8")
+        part.write_text(json.dumps({**table, key: entry}, indent=1), encoding="utf-8")
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from bystander.types import F32
 
 CALLS = 2  # calls that run side by side, as many as the file pipeline has in the air
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+NATIVE = ("bf16", "fp16", "fp32")  # for what an int8 file leaves in float: the first that the processor has
 
 
 def precisions() -> tuple[str, ...]:
@@ -33,7 +34,8 @@ class OpenVinoModel:
         self.meta = OnnxModel(path, data).meta  # one reader of the file's own entries is enough
         self.core = openvino.Core()
         self.data = data
-        self.config = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": CALLS,
+        rest = next(p for p in NATIVE if p in precisions()) if precision == "int8" else precision
+        self.config = {"INFERENCE_PRECISION_HINT": HINTS[rest], "NUM_STREAMS": CALLS,
                        "INFERENCE_NUM_THREADS": CALLS}  # fmt: skip
         self.lock = threading.Lock()
         self.compiled: dict[tuple[int, ...], Any] = {}

@@ -6,15 +6,13 @@ Nothing but ``cpu`` in fp32 is always there. A library is imported only when it 
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
-from bystander.errors import ModelError, SettingsError
-from bystander.models import DEVICES, PRECISIONS, Weights
+from bystander.errors import SettingsError
+from bystander.models import DEVICES, PRECISIONS, Weights, int8_beside
 from bystander.models.onnx import OnnxModel
 from bystander.types import Model
 
@@ -26,6 +24,7 @@ PROVIDERS = {
     "coreml": ("CoreMLExecutionProvider", ("fp16",)),
     "directml": ("DmlExecutionProvider", ("fp32",)),
 }
+INT8 = ("cpu", "openvino", "tensorrt")  # devices that gain from a file in 8-bit integers
 INSTALL = {
     "openvino": "pip install 'bystander[openvino]'",
     "cuda": "replace onnxruntime by onnxruntime-gpu",
@@ -49,7 +48,7 @@ class Runtime:
 PLAIN = Runtime("cpu", "fp32")
 
 
-def available() -> tuple[Runtime, ...]:
+def available(weights: Weights) -> tuple[Runtime, ...]:
     """Every runtime whose library is installed and finds its device, plain CPU first. Their drivers may still fail."""
     have = ort.get_available_providers()
     found = [Runtime(d, p) for d, (name, precisions) in PROVIDERS.items() if name in have for p in precisions]
@@ -57,61 +56,45 @@ def available() -> tuple[Runtime, ...]:
         from bystander.models.openvino import precisions
 
         found += [Runtime("openvino", p) for p in precisions()]
-    return tuple(found)
+    devices = dict.fromkeys(r.device for r in found)
+    return (*found, *(Runtime(d, "int8") for d in devices if weights.int8 and d in INT8))
 
 
-def candidates(device: str, precision: str) -> tuple[Runtime, ...]:
+def candidates(device: str, precision: str, weights: Weights) -> tuple[Runtime, ...]:
     """The available runtimes that fit what was asked for. SettingsError with what there is when none does."""
     for value, known, key in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in known:
             raise SettingsError(f"{key} {value!r}: choose {', '.join(known)}")
-    have = available()
+    have = available(weights)
     fits = tuple(r for r in have if device in ("auto", r.device) and precision in ("auto", r.precision))
     if fits:
         return fits
     hint = INSTALL.get(device, "") if device not in {r.device for r in have} else ""
+    if precision == "int8" and not weights.int8 and not hint:
+        hint = f"int8 needs its own file, {int8_beside(weights.path).name}; bystander-lab quantize makes it"
     raise SettingsError(
         f"{Runtime(device, precision)}: not on this machine; it has {', '.join(map(str, have))}"
         + (f" ({hint})" if hint else "")
     )
 
 
-def open_runtime(weights: Weights, runtime: Runtime, threads: int = 1) -> Model:
-    """The model in this runtime. ModelError when the runtime does not take it."""
+def open_runtime(weights: Weights, runtime: Runtime, threads: int = 1, imgsz: int = 640) -> Model:
+    """The model in this runtime, for pictures of ``imgsz`` px. ModelError when the runtime does not take it."""
+    file = weights.int8 if runtime.precision == "int8" and weights.int8 else weights
     if runtime.device == "openvino":
         from bystander.models.openvino import OpenVinoModel
 
-        return OpenVinoModel(weights.path, weights.data, runtime.precision)
-    return OnnxModel(weights.path, weights.data, threads, providers(runtime))
+        return OpenVinoModel(file.path, file.data, runtime.precision)
+    return OnnxModel(file.path, file.data, threads, providers(file, runtime, imgsz))
 
 
-def providers(runtime: Runtime) -> list[Any]:
+def providers(file: Weights, runtime: Runtime, imgsz: int) -> list[Any]:
     """ONNX Runtime's provider list: the one asked for, then what takes the operators it does not know."""
-    name = PROVIDERS[runtime.device][0]
-    chain: list[Any] = [(name, provider_options(runtime))] if runtime.device != "cpu" else []
+    chain: list[Any] = []
     if runtime.device == "tensorrt":
-        chain.append("CUDAExecutionProvider")
-    return [*chain, "CPUExecutionProvider"]
+        from bystander.models.tensorrt import options
 
-
-def provider_options(runtime: Runtime) -> dict[str, str]:
-    """Options of ONNX Runtime's providers; TensorRT keeps its engines, whose building takes minutes."""
-    if runtime.device != "tensorrt":
-        return {}
-    folder = str(cache_folder("tensorrt"))
-    return {
-        "trt_fp16_enable": str(runtime.precision == "fp16"),
-        "trt_engine_cache_enable": "True", "trt_engine_cache_path": folder,
-        "trt_timing_cache_enable": "True", "trt_timing_cache_path": folder,
-    }  # fmt: skip
-
-
-def cache_folder(*below: str) -> Path:
-    """Where this user's caches lie. Made if it is not there; ModelError when that fails."""
-    base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(base, "bystander", *below).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ModelError(f"{folder}: the cache folder cannot be made ({e.strerror}); set XDG_CACHE_HOME") from e
-    return folder
+        chain = [(PROVIDERS["tensorrt"][0], options(file, runtime.precision, imgsz)), PROVIDERS["cuda"][0]]
+    elif runtime.device != "cpu":
+        chain = [PROVIDERS[runtime.device][0]]
+    return [*chain, PROVIDERS["cpu"][0]]

@@ -6,6 +6,7 @@ without secrets. Nothing is written here.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ class LiveInput:
             self.container = self._open()
         except (av.FFmpegError, OSError, ValueError) as e:
             self.close()
-            raise InputError(f"{address.name}: cannot be opened ({reason(e)})") from None
+            raise InputError(f"{address.name}: cannot be opened ({told(e)})") from None
         try:
             self._choose_streams()
         except BaseException:
@@ -76,6 +77,8 @@ class LiveInput:
         self.resampler = av.AudioResampler("fltp", "stereo", RATE)
         # HLS delivers in bursts, files over HTTP as fast as they are read: their own times set the pace
         self.paced |= self.container.format.name == "hls" or bool(self.container.duration)
+        if self.address.kind in ("http", "https") and self.container.duration:
+            self.endless = False  # a film on a server; a live stream tells no length
         rate = self.video.average_rate or self.video.guessed_rate or 0
         self.info = SourceInfo(self.address.name, self.video.width, self.video.height, 0, float(rate), 0.0, 0)
 
@@ -95,13 +98,14 @@ class LiveInput:
                 bad = 0
             except av.EOFError:
                 continue
-            except av.FFmpegError:
+            except (av.FFmpegError, MemoryError):
                 bad += 1  # lossy networks are no reason to stop
                 if bad >= DAMAGED:
                     raise InputError(f"{self.address.name}: nothing of it decodes any more") from None
                 continue
             for item in decoded:
-                yield from self._sounds(item) if packet.stream is self.audio else self._picture(item)
+                with contextlib.suppress(MemoryError):  # the last covered picture stays until there is memory again
+                    yield from self._sounds(item) if packet.stream is self.audio else self._picture(item)
             if self.closing.is_set():
                 return
 
@@ -113,7 +117,7 @@ class LiveInput:
             except (StopIteration, av.EOFError):
                 return
             except (av.FFmpegError, OSError) as e:
-                raise InputError(f"{self.address.name}: the connection is lost ({reason(e)})") from None
+                raise InputError(f"{self.address.name}: the connection is lost ({told(e)})") from None
 
     def _picture(self, native: Any) -> Iterator[Frame]:
         time_s = float(native.pts * native.time_base) if native.pts is not None else self.index / 25
@@ -148,7 +152,8 @@ class LiveInput:
         if not self.paced:
             return
         now = time.monotonic()
-        if self.began_s is None or not -1.0 < self.began_s + time_s - now < 5.0:
+        behind_s = 0.1 if self.address.kind == "file" else 1.0  # a file waits, a server's pieces come when they come
+        if self.began_s is None or not -behind_s < self.began_s + time_s - now < 5.0:
             self.began_s = now - time_s
         self.closing.wait(max(0.0, self.began_s + time_s - now))
 
@@ -157,6 +162,11 @@ class LiveInput:
         self.closing.set()
         if self.pipe is not None:
             self.pipe.close()
+
+
+def told(e: Exception) -> str:
+    """Why; FFmpeg's word for the end of our patience would puzzle."""
+    return "nothing comes" if isinstance(e, av.error.ExitError) else reason(e)
 
 
 def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
@@ -172,7 +182,8 @@ def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
         return a.url, None, {**options, "rtsp_transport": "tcp", "timeout": MICROS}
     if a.kind in ("rtmp", "rtmps"):
         listen = "listen" in a.query
-        url = a.url.partition("?")[0] if listen else a.url
+        # without a host every interface would listen
+        url = f"{a.kind}://{a.host_and_port}{a.parts.path}" if listen else a.url
         return url, None, {**options, **({"listen": "1"} if listen else {"rw_timeout": MICROS})}
     if a.kind == "udp":
         # without localaddr every interface would listen

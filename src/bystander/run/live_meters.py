@@ -6,7 +6,7 @@ Times of single events go in, numbers come out, in memory of a fixed size. Never
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +23,7 @@ class LiveMeters(Meters):
         super().__init__()
         self.clock = clock
         self.started = clock()
+        self.edges: Counter[str] = Counter()  # faults of inputs and outputs by kind
         self.latency: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
         self.moments: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
 
@@ -39,6 +40,12 @@ class LiveMeters(Meters):
         with self._lock:
             self.seconds[name] += seconds
             self.latency[name].append(seconds)
+
+    def edge(self, kind: str) -> bool:
+        """Count a fault of an input or output, which covers no frame; True the first time for this kind."""
+        with self._lock:
+            self.edges[kind] += 1
+            return self.edges[kind] == 1
 
     def tick(self, name: str) -> None:
         """Count an event whose rate matters, e.g. a frame that came in."""

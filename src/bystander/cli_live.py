@@ -70,7 +70,7 @@ def add_live(sub: Any) -> None:
     p.add_argument("--wait", action="store_true", help="wait for source and outputs that are not there yet")
     p.add_argument("--deadline", type=float, default=500, metavar="MS", help="a detector that takes longer is late")
     p.add_argument(
-        "--faults", type=int, default=90, metavar="N", help="frames in a row covered by faults that end the stream"
+        "--faults", type=int, default=150, metavar="N", help="frames in a row covered by faults that end the stream"
     )
     p.add_argument(
         "--control", metavar="[HOST]:PORT", help=f"control over HTTP; the token is ${TOKEN} or made up and told"

@@ -97,6 +97,31 @@ def test_a_stream_without_sound_gets_silence(tmp_path):
         assert max(float(np.abs(f.to_ndarray()).max()) for f in c.decode(audio=0)) < 0.01
 
 
+@pytest.mark.parametrize("late", [0, 20])
+def test_sound_that_comes_after_its_picture_is_not_taken_for_silence(tmp_path, late):
+    """Some sources send their sound most of a second after the picture: it is sent late, but all of it."""
+    path = tmp_path / "a.mkv"
+    sink = open_sink(parse(str(path)), StreamSettings())()
+    for i in range(125):
+        sink.picture(covered(i))
+        if i >= late:
+            sink.sound(Sound(np.full((2, 1920), 0.5, np.float32), RATE, (i - late) / 25))
+    sink.close()
+    with av.open(str(path)) as c:
+        heard = sum(int((np.abs(f.to_ndarray()[0]) > 0.2).sum()) for f in c.decode(audio=0)) / RATE
+    assert heard > (125 - late) / 25 - 0.7
+
+
+def test_a_size_that_was_asked_for_holds(tmp_path):
+    """4K in, 720p out, and a slate before the camera is there does not decide."""
+    path = tmp_path / "a.mkv"
+    sink = open_sink(parse(str(path)), StreamSettings(size=(96, 64)))()
+    sink.picture(covered(0))
+    sink.close()
+    with av.open(str(path)) as c:
+        assert {(f.width, f.height) for f in c.decode(video=0)} == {(96, 64)}
+
+
 def test_key_frames_come_every_two_seconds(tmp_path):
     """Platforms ask for it, at any frame rate."""
     sink = open_sink(parse(str(tmp_path / "a.mkv")), StreamSettings())()

@@ -39,7 +39,7 @@ class LiveSettings:
     lookahead_s: float = 0.2  # a new face is covered in so much of the past, too; picture and sound are late by it
     imgsz: int = 640  # px, long side of the detector's picture at best
     deadline_s: float = 0.5  # a detector that takes longer is late
-    faults_in_row: int = 90  # so many frames covered whole by faults, one after the other, end the stream
+    faults_in_row: int = 150  # so many frames covered whole by faults, one after the other, end the stream
     stall_s: float = 0.5  # without a new picture for so long the last one is shown again
     slate_s: float = 2.0  # and after so long the slate
     repeat_s: float = 0.2  # distance of repeats and slates

@@ -55,6 +55,7 @@ class Intake:
         self.fatal: BaseException | None = None
         self.ended = threading.Event()
         self.closing = threading.Event()
+        self.back_off = BackOff()
         self.source: LiveSource | None = None
         self.began_s = meters.clock()
         self.thread = threading.Thread(target=self._work, name="bystander-in", daemon=True)
@@ -76,7 +77,6 @@ class Intake:
             self.thread.join(2.0)
 
     def _work(self) -> None:
-        back_off = BackOff()
         while not self.closing.is_set():
             begin = self.meters.clock()
             try:
@@ -92,7 +92,7 @@ class Intake:
             if self._is_end(fault):
                 self.fatal = fault
                 break
-            wait_s = back_off.failed(self.meters.clock() - begin)
+            wait_s = self.back_off.failed(self.meters.clock() - begin)
             log.warning("%s; next try in %.1f s", fault, wait_s)
             self.closing.wait(wait_s)
         self.connected = False

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,7 @@ def in_front() -> bool:
     try:
         return os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno())
     except OSError:
-        return False  # the terminal is gone
+        return True  # a terminal without jobs
 
 
 @contextmanager
@@ -246,7 +246,10 @@ def keys(wires: Wires) -> Iterator[None]:
         hand = Keys(wires.control)
         while not done.is_set():
             if select.select([sys.stdin], [], [], 0.2)[0] and in_front():
-                key = os.read(sys.stdin.fileno(), 1)
+                try:
+                    key = os.read(sys.stdin.fileno(), 1)
+                except OSError:
+                    key = b""
                 if not key:
                     return  # the terminal is gone
                 said = hand.press(key.decode(errors="ignore"))
@@ -262,7 +265,8 @@ def keys(wires: Wires) -> Iterator[None]:
         done.set()
         thread.join(1)
         if in_front():
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 class Scrubbing(logging.Formatter):

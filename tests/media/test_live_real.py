@@ -25,7 +25,7 @@ from bystander.media.live_source import open_live
 from bystander.media.srt import library
 from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_output import Output
-from fakes import FakeSink, faces
+from fakes import FakeLive, FakeSink, faces, noise_frame
 from receivers import decoded, free_port
 from rtsp_server import RtspServer
 
@@ -238,15 +238,15 @@ def test_an_rtmp_input_that_is_cut_comes_back_over_a_slate(nginx):
 
 
 @needs_nginx
-def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx, tmp_path):
+def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx):
     """A stalled server, like a pulled cable, blocks a writer for ever: it is hung up on, and opened again later."""
-    source = clip(tmp_path / "in.mp4", 60)
+    source = FakeLive([noise_frame(320, 240, i) for i in range(900)], step_s=0.04)
     record = FakeSink()
     loud = Output("platform", open_sink(parse(nginx.url), StreamSettings(bitrate_k=20_000, size=(1280, 720))))
-    with running(str(source), loud, Output("record", record.open)) as stream:
-        until(lambda: stream.outlets[0].state == "connected")
+    with running(lambda: source, loud, Output("record", record.open)) as stream:
+        until(lambda: len(record.times) > 10 and stream.outlets[0].state == "connected", 60)
         os.kill(nginx.child.pid, signal.SIGSTOP)
-        until(lambda: stream.outlets[0].state == "waiting", 30)
+        until(lambda: stream.outlets[0].state == "waiting", 60)
         before = len(record.times)
         until(lambda: len(record.times) > before + 10)
         os.kill(nginx.child.pid, signal.SIGCONT)

@@ -194,6 +194,16 @@ def test_a_platform_that_is_not_there_is_told_without_the_key(out, capfd):
     assert "s3cret" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("where", ["rtmp://no-host.invalid/app/s3cret-key", "rtsp://u:s3cret@no-host.invalid/x"])
+def test_a_host_that_is_not_there_is_told_as_such(where):
+    """A mistyped name is no "Input/output error"."""
+    with pytest.raises(OutputError, match=r"no host of that name") as e:
+        open_sink(parse(where), StreamSettings())().picture(covered())
+    assert "s3cret" not in str(e.value)
+    with pytest.raises(InputError, match="no host of that name"):
+        open_live(parse(where))
+
+
 def test_a_virtual_camera_without_its_library_or_device_says_what_to_do(monkeypatch):
     """Without pyvirtualcam: which extra; without a loopback device: which command."""
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)

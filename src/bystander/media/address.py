@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlsplit
@@ -17,6 +18,7 @@ from bystander.errors import BystanderError, SettingsError
 NETWORK = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "http", "https", "mjpeg"})
 LOOPBACK = "127.0.0.1"
 HIDDEN = "***"
+NO_HOST = "there is no host of that name"  # FFmpeg says: Input/output error
 KEYED = frozenset({"rtmp", "rtmps"})  # the last part of the path is a key
 SAFE = frozenset({"listen", "mode", "latency", "pkt_size"})  # parts of a query that hold no secret
 SHORTEST_SECRET = 4  # shorter texts would be found everywhere
@@ -152,6 +154,14 @@ def scrub(text: str, hidden: frozenset[str]) -> str:
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def addresses(host: str, port: int) -> set[tuple[str, int]]:
+    """(IP address, port) of every address of that name; empty when there is none. Asks the network."""
+    try:
+        return {(str(where[0]), port) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
 
 
 def in_folder(path: Path, error: type[BystanderError]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from bystander.errors import OutputError, SettingsError
-from bystander.media.address import Address, in_folder
+from bystander.media.address import NO_HOST, Address, addresses, in_folder
 from bystander.media.live_picture import even_size, planar
 from bystander.media.live_sound import SoundTrack
 from bystander.media.patience import DEFAULT_PORTS, Patience
@@ -94,8 +94,12 @@ class EncodedSink:
                 self._send(covered)
         except (av.FFmpegError, OSError, ValueError) as e:
             self.lost = True
-            raise OutputError(f"{self.target.name}: {'the connection is lost' if self.track else 'cannot be opened'} "
-                              f"({reason(e)})") from None  # fmt: skip
+            what = "the connection is lost" if self.track else "cannot be opened"
+            raise OutputError(f"{self.target.name}: {what} ({self._why(e)})") from None
+
+    def _why(self, e: Exception) -> str:
+        unknown = self.track is None and self.target.host is not None and not addresses(*self.target.host)
+        return NO_HOST if unknown else reason(e)
 
     def _open(self, covered: CoveredFrame) -> None:
         self.container, self.pipe = self.target.open()

@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from bystander.errors import InputError, SettingsError
-from bystander.media.address import Address
+from bystander.media.address import NETWORK, NO_HOST, Address, addresses
 from bystander.media.reader import FULL_RANGE, PLANAR, clockwise, conversion, display_matrix, plane_view, reason
 from bystander.media.srt import SrtStream
 from bystander.types import Frame, Sound, SourceInfo
@@ -47,7 +47,8 @@ class LiveInput:
             self.container = self._open()
         except (av.FFmpegError, OSError, ValueError) as e:
             self.close()
-            raise InputError(f"{address.name}: cannot be opened ({told(e)})") from None
+            unknown = address.kind in NETWORK and not addresses(address.host, address.parts.port or 0)
+            raise InputError(f"{address.name}: cannot be opened ({NO_HOST if unknown else told(e)})") from None
         try:
             self._choose_streams()
         except BaseException:

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from bystander.media.address import addresses
+
 PATIENCE_S = 6.0
 LOOK_S = 0.5  # how often it is looked
 MOST_FILES = 4096  # file numbers that are looked through for sockets
@@ -66,10 +68,3 @@ def sockets() -> dict[int, int]:
             if stat.S_ISSOCK(status.st_mode):
                 found[number] = status.st_ino
     return found
-
-
-def addresses(host: str, port: int) -> set[tuple[str, int]]:
-    """(IP address, port) of every address of that name; empty when there is none."""
-    with contextlib.suppress(OSError):
-        return {(str(where[0]), port) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    return set()

@@ -18,13 +18,15 @@ import cv2
 import numpy as np
 import pytest
 
-from bystander.errors import BystanderError, SettingsError
+from bystander.errors import BystanderError, OutputError, SettingsError
 from bystander.media.address import parse
 from bystander.media.live_sinks import StreamSettings, open_sink
 from bystander.media.live_source import open_live
+from bystander.media.patience import sockets
 from bystander.media.srt import library
 from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_output import Output
+from bystander.stages.cover import CoverSettings, cover
 from fakes import FakeLive, FakeSink, faces, noise_frame
 from receivers import decoded, free_port
 from rtsp_server import RtspServer
@@ -240,11 +242,15 @@ def test_an_rtmp_input_that_is_cut_comes_back_over_a_slate(nginx):
 @needs_nginx
 def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx):
     """A stalled server, like a pulled cable, blocks a writer for ever: it is hung up on, and opened again later."""
-    source = FakeLive([noise_frame(320, 240, i) for i in range(900)], step_s=0.04)
+    frames = [noise_frame(320, 240, i) for i in range(900)]
+    for i, frame in enumerate(frames):
+        frame.y[...] = np.roll(frame.y, 77 * i)  # fills what is buffered on the way
+    source = FakeLive(frames, step_s=0.04)
     record = FakeSink()
     loud = Output("platform", open_sink(parse(nginx.url), StreamSettings(bitrate_k=20_000, size=(1280, 720))))
     with running(lambda: source, loud, Output("record", record.open)) as stream:
         until(lambda: len(record.times) > 10 and stream.outlets[0].state == "connected", 60)
+        buffer_little(nginx.port)
         os.kill(nginx.child.pid, signal.SIGSTOP)
         until(lambda: stream.outlets[0].state == "waiting", 60)
         before = len(record.times)
@@ -252,6 +258,25 @@ def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx):
         os.kill(nginx.child.pid, signal.SIGCONT)
         until(lambda: stream.outlets[0].state == "connected", 30)
     assert stream.outlets[0].reconnects >= 1
+
+
+def buffer_little(port):
+    """Let the system keep less of what this process sends to that port, so that a stall is felt soon."""
+    for number in sockets():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as s:
+            if s.getpeername()[1] == port:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+def test_a_server_that_never_answers_is_not_waited_for():
+    """It takes the connection and says nothing: an error after six seconds, not a wait for ever."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        sink = open_sink(parse(f"rtmp://127.0.0.1:{server.getsockname()[1]}/live/s3cret-key"), StreamSettings())()
+        with pytest.raises(OutputError, match="cannot be opened"):
+            sink.picture(cover(noise_frame(), (), CoverSettings()))
+        sink.close()
 
 
 def flashing(out, seconds=60):

@@ -32,11 +32,13 @@ from bystander.run.control import Control, LiveStatus
 from bystander.run.control_http import ControlServer
 from bystander.run.keys import HELP, Keys
 from bystander.run.live import LiveSettings, LiveStream
+from bystander.run.live_meters import LiveMeters
 from bystander.run.live_output import Output
 from bystander.run.metrics_http import Metrics
 from bystander.run.numbered import numbered
 from bystander.settings import Settings, load_settings
 from bystander.stages.detector import Detector, DetectorSettings
+from bystander.types import LiveSource
 
 log = logging.getLogger("bystander")
 TOKEN = "BYSTANDER_TOKEN"  # noqa: S105  the variable's name
@@ -137,7 +139,12 @@ def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[
     def make_detector(px: int) -> Detector:
         return Detector(model, DetectorSettings(px, base.min_score, base.nms_iou, base.limit))
 
-    stream = LiveStream(lambda: open_live(source, realtime=a.realtime), outputs, make_detector, live, control)
+    meters = LiveMeters()
+
+    def open_source() -> LiveSource:
+        return open_live(source, realtime=a.realtime, tell=meters.told)
+
+    stream = LiveStream(open_source, outputs, make_detector, live, control, meters)
     return Wires(stream, control, teller(as_json=a.json))
 
 

@@ -16,6 +16,7 @@ from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
 from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
 from bystander.media.live_source import open_live
+from bystander.media.reader import plane_view
 from bystander.stages.cover import CoverSettings, cover, slate
 from bystander.types import Frame, Sound
 from fakes import make_clip, noise_frame
@@ -265,6 +266,22 @@ def test_inputs_that_cannot_be_are_told(tmp_path, monkeypatch, name, says, kind)
     with pytest.raises(kind, match=says) as e:
         open_live(parse(name))
     assert "s3cret" not in str(e.value)
+
+
+def test_memory_that_is_short_for_a_frame_leaves_it_out(tmp_path, monkeypatch):
+    """The other frames come, the fault is told, the file plays on."""
+    calls, told = [], []
+
+    def scarce(plane):
+        calls.append(1)
+        if len(calls) == 7:  # the third frame's luma
+            raise MemoryError
+        return plane_view(plane)
+
+    monkeypatch.setattr("bystander.media.live_source.plane_view", scarce)
+    source = open_live(parse(str(make_clip(tmp_path / "a.mp4", frames=10))), realtime=True, tell=told.append)
+    assert len(list(source)) == 9
+    assert told == ["input: MemoryError"]
 
 
 def test_a_source_without_picture_is_refused(tmp_path):

@@ -6,10 +6,9 @@ without secrets. Nothing is written here.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,18 @@ MICROS = str(int(READ_S * 1e6))
 DAMAGED = 200  # packets in a row that do not decode: the stream is of no use
 
 
+def ignore(_kind: str) -> None:
+    """Where nobody counts."""
+
+
 class LiveInput:
     """An open input. Its pictures may change size; its times are those of the source."""
 
-    def __init__(self, address: Address, *, realtime: bool = False) -> None:
-        """``realtime``: a file is played at its own pace. InputError or SettingsError when it cannot be opened."""
+    def __init__(self, address: Address, *, realtime: bool = False, tell: Callable[[str], object] = ignore) -> None:
+        """``realtime``: a file is played at its own pace. ``tell`` is called with the kind of each fault that was got
+        over. InputError or SettingsError when it cannot be opened.
+        """
+        self.tell = tell
         self.address, self.closing = address, threading.Event()
         self.endless = address.kind not in ("file", "stdio")
         self.paced = realtime
@@ -99,14 +105,17 @@ class LiveInput:
                 bad = 0
             except av.EOFError:
                 continue
-            except (av.FFmpegError, MemoryError):
+            except (av.FFmpegError, MemoryError) as e:
                 bad += 1  # lossy networks are no reason to stop
+                self.tell("input: MemoryError" if isinstance(e, MemoryError) else "input: damaged packet")
                 if bad >= DAMAGED:
                     raise InputError(f"{self.address.name}: nothing of it decodes any more") from None
                 continue
             for item in decoded:
-                with contextlib.suppress(MemoryError):  # the last covered picture stays until there is memory again
+                try:
                     yield from self._sounds(item) if packet.stream is self.audio else self._picture(item)
+                except MemoryError:  # the last covered picture stays until there is memory again
+                    self.tell("input: MemoryError")
             if self.closing.is_set():
                 return
 
@@ -193,8 +202,8 @@ def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
     return a.url, None, {"rw_timeout": MICROS}
 
 
-def open_live(address: Address, *, realtime: bool = False) -> LiveInput:
-    """Open a live input. InputError, or SettingsError for what cannot be one."""
+def open_live(address: Address, *, realtime: bool = False, tell: Callable[[str], object] = ignore) -> LiveInput:
+    """Open a live input. ``tell``: see ``LiveInput``. InputError, or SettingsError for what cannot be one."""
     if address.kind == "file":
         if not realtime:
             raise SettingsError(f"{address.name}: is a file; give --realtime to play it, or use: bystander file")
@@ -204,4 +213,4 @@ def open_live(address: Address, *, realtime: bool = False) -> LiveInput:
         raise InputError(f"{address.name}: no such camera")
     if address.kind in ("mjpeg", "vcam"):
         raise SettingsError(f"{address.name}: is an output, not an input")
-    return LiveInput(address, realtime=realtime)
+    return LiveInput(address, realtime=realtime, tell=tell)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bystander.errors import LiveError, SettingsError
+from bystander.errors import InputError, LiveError, SettingsError
 from bystander.run.control import Control, FaceStatus, LiveStatus
 from bystander.run.face_filter import Detect, FaceFilter, FilterSettings
 from bystander.run.governor import Governor, in_words
@@ -90,6 +90,8 @@ class LiveStream:
         try:
             self.intake.start()
             self._until_begun()
+            if self.control.stop_asked.is_set():
+                return
             self.outlets = [Outlet(o, self.meters, wait=s.wait) for o in self.outputs]
             self.emitted_s = self.fresh_s = self.meters.clock() - s.slate_s  # begin with a slate
             self._warm_up()
@@ -111,6 +113,8 @@ class LiveStream:
             if late or self.control.stop_asked.is_set():
                 break
         self._raise_faults()
+        if self.intake.ended.is_set() and self.intake.size is None:
+            raise InputError("the input ended before its first picture; nothing of it decodes")
 
     def _warm_up(self) -> None:
         """Let the detector's first call, which takes seconds for some, pass while the outputs show a slate."""

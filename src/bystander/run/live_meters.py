@@ -5,6 +5,7 @@ Times of single events go in, numbers come out, in memory of a fixed size. Never
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 
 from bystander.run.meters import Meters
 
+log = logging.getLogger("bystander")
 SAMPLES = 1024  # newest values from which percentiles are taken
 RATE_S = 4.0  # span over which rates are taken
 
@@ -46,6 +48,11 @@ class LiveMeters(Meters):
         with self._lock:
             self.edges[kind] += 1
             return self.edges[kind] == 1
+
+    def told(self, kind: str) -> None:
+        """Count a fault of an edge that was got over, log its kind once."""
+        if self.edge(kind):
+            log.warning("%s; the stream goes on", kind)
 
     def tick(self, name: str) -> None:
         """Count an event whose rate matters, e.g. a frame that came in."""

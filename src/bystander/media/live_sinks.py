@@ -19,14 +19,16 @@ from bystander.errors import OutputError, SettingsError
 from bystander.media.address import NO_HOST, Address, addresses, in_folder
 from bystander.media.live_picture import even_size, planar
 from bystander.media.live_sound import SoundTrack
-from bystander.media.patience import DEFAULT_PORTS, Patience
+from bystander.media.patience import DEFAULT_PORTS, Patience, answers
 from bystander.media.reader import LIMITED_RANGE, PLANAR, reason
+from bystander.media.rtmp import RtmpStream, library
 from bystander.media.srt import SrtStream
 from bystander.types import F32, CoveredFrame, Sink, Sound
 
 RATE = 48_000
 TICKS = Fraction(1, 90_000)
 KEY_FRAME = 1  # AV_PICTURE_TYPE_I
+FLV = {"flvflags": "no_duration_filesize"}  # nobody can go back and write them
 SILENCE_AFTER_S = 0.5  # without sound for so long there is none
 LATE_SOUND_S = 1.5  # some sources send their sound so long after the picture of its time
 # one packet is sent as soon as it is there; the muxer's own wait for the other stream would add delay
@@ -201,13 +203,26 @@ def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]
             return av.open(pipe, "w", format="mpegts", container_options=PROMPT | LENGTHS), pipe
 
         return srt  # fmt: skip
+    if a.kind in ("rtmp", "rtmps"):
+
+        def rtmp() -> tuple[Any, Any]:
+            pipe = RtmpStream(a.url) if library() else None
+            return av.open(pipe or a.url, "w", format="flv", container_options=PROMPT | FLV), pipe
+
+        return rtmp
+    if a.kind in ("rtsp", "rtsps"):
+        opened = list[bool]()
+
+        def rtsp() -> tuple[Any, Any]:
+            if opened:  # not the first time: simple receivers take one connection only
+                answers(a.host, a.parts.port or DEFAULT_PORTS[a.kind], encrypted=a.kind == "rtsps")
+            opened.append(True)
+            return av.open(a.url, "w", format="rtsp", container_options=PROMPT | {"rtsp_transport": "tcp"}), None
+
+        return rtsp
     if a.kind == "file":
         return recording(a, settings)
     url, how, options = {
-        "rtmp": (a.url, "flv", {"flvflags": "no_duration_filesize"}),
-        "rtmps": (a.url, "flv", {"flvflags": "no_duration_filesize"}),
-        "rtsp": (a.url, "rtsp", {"rtsp_transport": "tcp"}),
-        "rtsps": (a.url, "rtsp", {"rtsp_transport": "tcp"}),
         "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", LENGTHS),
         "stdio": ("pipe:1", "mpegts", LENGTHS),
     }.get(a.kind, ("", "", {}))

@@ -59,6 +59,18 @@ class Patience:
         self.closed.set()
 
 
+def answers(host: str, port: int, *, encrypted: bool) -> None:
+    """``OSError`` unless an RTSP server speaks there.
+
+    PyAV holds Python's lock while it opens RTSP: a server that does not answer would stop the whole program.
+    """
+    with socket.create_connection((host, port), PATIENCE_S) as s:
+        if not encrypted:
+            s.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            if not s.recv(1):
+                raise OSError("no answer")
+
+
 def sockets() -> dict[int, int]:
     """File number -> inode of every socket of this process."""
     found = {}

@@ -217,7 +217,7 @@ def test_a_platform_that_is_killed_comes_back(nginx, tmp_path):
         pictures = pull(nginx.url, tmp_path / "seen.ts", 4)
         assert "s3cret" not in repr(stream.status())
     assert stream.outlets[0].reconnects >= 1
-    assert len(pictures) > 20
+    assert len(pictures) > 5
     assert source_in(pictures, source)[0] < 0.3
     assert max(np.diff(record.times)) < 1.0
 

@@ -136,6 +136,8 @@ def leads(clocks, stamps, beeps):
         return []
     found = []
     for at in beeps:
+        if not stamps[0] <= at <= stamps[-1]:
+            continue  # no picture that could be read was shown with it
         clock_s = float(np.interp(at, stamps, clocks)) / 1000  # the clock in the picture that is shown with the beep
         found.append(float((clock_s + 0.5) % 1 - 0.5))
     return found

@@ -1,9 +1,11 @@
-"""Speed and delay of ``bystander live``: ``python bench/live.py CLIP [--seconds 60] [--lookahead 0]``.
+"""Speed and delay of ``bystander live``: ``python bench/live.py CLIP [--seconds 60] [--lookahead 0] [--one-core]``.
 
 Three processes on this machine: a camera (the clip at 1280x720 and 30 fps in real time, H.264 over UDP or RTMP, with a
 clock burnt into the picture and a beep on every second), ``bystander live``, and a viewer that decodes what comes out
 over UDP and reads the burnt clock. First the camera straight to the viewer, then with bystander in between: the
-difference is what it adds. ``--soak`` also follows memory. ``taskset -c 0 python bench/live.py ...`` gives it one core.
+difference is what it adds. ``--one-core`` runs bystander under ``taskset`` on one core, camera and viewer on the others
+(``taskset -c 0 python bench/live.py ...`` has all three on one). ``--soak 30`` runs for 30 minutes and also tells how
+memory grows and how sound and picture drift apart.
 """
 
 from __future__ import annotations
@@ -134,6 +136,8 @@ def leads(clocks, stamps, beeps):
         return []
     found = []
     for at in beeps:
+        if not stamps[0] <= at <= stamps[-1]:
+            continue  # no picture that could be read was shown with it
         clock_s = float(np.interp(at, stamps, clocks)) / 1000  # the clock in the picture that is shown with the beep
         found.append(float((clock_s + 0.5) % 1 - 0.5))
     return found
@@ -151,6 +155,8 @@ def measure(a, *, through):
         source = f"rtmp://127.0.0.1:{first}/live/cam?listen" if a.camera == "rtmp" else f"udp://:{first}"
         command = [sys.executable, "-m", "bystander", "live", source, f"udp://127.0.0.1:{last}", "--json",
                    "--lookahead", str(a.lookahead), "--wait", "--imgsz", str(a.imgsz)]  # fmt: skip
+        if a.one_core:
+            command = ["taskset", "-c", str(a.one_core[0]), *command]
         program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         threading.Thread(target=follow, args=(program, statuses, memory), daemon=True).start()
         time.sleep(5)
@@ -199,6 +205,17 @@ def figures(shown, moments, clocks, warm_up):
             "delay": [float(np.percentile(late, p)) for p in (50, 95, 99)]}  # fmt: skip
 
 
+def tell_memory(mebibytes, warm_up):
+    """``mebibytes``: resident memory, once a second."""
+    tenth = max(1, len(mebibytes) // 10)
+    tenths = [statistics.median(mebibytes[i : i + tenth]) for i in range(0, len(mebibytes), tenth)]
+    print("memory, MiB, by tenth of the run: " + " ".join(f"{v:.0f}" for v in tenths))
+    half = mebibytes[max(warm_up, len(mebibytes) // 2) :]
+    if len(half) > 1:
+        slope = statistics.linear_regression(range(len(half)), half).slope
+        print(f"memory grows by {slope * 3600:.1f} MiB an hour in the second half")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("clip", type=Path)
@@ -207,10 +224,16 @@ def main():
     p.add_argument("--lookahead", type=float, default=0, help="ms")
     p.add_argument("--imgsz", type=int, default=640)
     p.add_argument("--camera", choices=("udp", "rtmp"), default="udp", help="how it sends to bystander")
-    p.add_argument("--soak", action="store_true", help="also tell memory over time")
+    p.add_argument("--one-core", action="store_true", help="bystander on one core, camera and viewer on the others")
+    p.add_argument("--soak", type=float, metavar="MINUTES", help="also tell growth of memory and drift of sound")
     a = p.parse_args()
     cv2.setNumThreads(1)
-    print(f"load average before: {os.getloadavg()[0]:.1f}; cores: {len(os.sched_getaffinity(0))}")
+    cores = sorted(os.sched_getaffinity(0))
+    print(f"load average before: {os.getloadavg()[0]:.1f}; cores: {len(cores)}")
+    a.one_core = cores[:1] if a.one_core else []
+    os.sched_setaffinity(0, set(cores) - set(a.one_core) or set(cores))
+    if a.soak:
+        a.seconds = max(2 * a.warm_up, round(a.soak * 60))
     short = argparse.Namespace(**{**vars(a), "seconds": min(a.seconds, 20), "warm_up": 3})
     plain, ours = measure(short, through=False), measure(a, through=True)
     for name, r in (("camera to viewer", plain), ("with bystander", ours)):
@@ -223,12 +246,11 @@ def main():
     lead = ours["lead"][a.warm_up :]
     if lead:
         parts = (("median", lead), ("first ten", lead[:10]), ("last ten", lead[-10:]))
-        print("sound after picture, ms: " + ", ".join(f"{k} {statistics.median(v) * 1000:.0f}" for k, v in parts))
+        told = {k: statistics.median(v) * 1000 for k, v in parts}
+        print("sound after picture, ms: " + ", ".join(f"{k} {v:.0f}" for k, v in told.items())
+              + f"; drift {told['last ten'] - told['first ten']:.0f}")  # fmt: skip
     if a.soak and ours["memory"]:
-        m = ours["memory"]
-        tenth = max(1, len(m) // 10)
-        tenths = [statistics.median(m[i : i + tenth]) for i in range(0, len(m), tenth)]
-        print("memory, MiB, by tenth of the run: " + " ".join(f"{v:.0f}" for v in tenths))
+        tell_memory(ours["memory"], a.warm_up)
 
 
 if __name__ == "__main__":

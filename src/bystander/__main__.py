@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
@@ -13,7 +14,13 @@ def start() -> int:
         signal.signal(number, stop)
     from bystander.cli import main
 
-    return main()
+    code = main()
+    if any(t.daemon and t.name.startswith("bystander-") for t in threading.enumerate()):
+        # a thread hangs in native code: taking the interpreter down below it would abort the process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -16,15 +16,15 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bystander.errors import BystanderError, SettingsError
+from bystander.errors import BystanderError, LiveError, SettingsError
 from bystander.interrupts import held_back
-from bystander.media.address import LOOPBACK, Address, parse, scrub, secrets
+from bystander.media.address import LOOPBACK, NETWORK, Address, masked, parse, scrub, secrets
 from bystander.media.live_sinks import StreamSettings, open_sink
 from bystander.media.live_source import open_live
 from bystander.models import DEVICES, PRECISIONS, open_model
@@ -32,13 +32,16 @@ from bystander.run.control import Control, LiveStatus
 from bystander.run.control_http import ControlServer
 from bystander.run.keys import HELP, Keys
 from bystander.run.live import LiveSettings, LiveStream
+from bystander.run.live_meters import LiveMeters
 from bystander.run.live_output import Output
 from bystander.run.metrics_http import Metrics
 from bystander.run.numbered import numbered
 from bystander.settings import Settings, load_settings
 from bystander.stages.cover import CELLS, weakness
 from bystander.stages.detector import Detector, DetectorSettings
+from bystander.types import LiveSource
 
+log = logging.getLogger("bystander")
 TOKEN = "BYSTANDER_TOKEN"  # noqa: S105  the variable's name
 STATUS_S = 1.0
 
@@ -67,12 +70,13 @@ def add_live(sub: Any) -> None:
     p.add_argument("--min-score", type=float, help="a face counts from this score on (default 0.2)")
     p.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; flags win over it")
     p.add_argument("--bitrate", type=int, default=0, metavar="K", help="of the picture, kbit/s (default: by its size)")
+    p.add_argument("--size", metavar="WxH", help="of the pictures that go out (default: of the first one)")
     p.add_argument("--no-sound", action="store_true", help="leave the sound out")
     p.add_argument("--overwrite", action="store_const", const=True, help="replace a recording that exists")
     p.add_argument("--wait", action="store_true", help="wait for source and outputs that are not there yet")
     p.add_argument("--deadline", type=float, default=500, metavar="MS", help="a detector that takes longer is late")
     p.add_argument(
-        "--faults", type=int, default=90, metavar="N", help="frames in a row covered by faults that end the stream"
+        "--faults", type=int, default=150, metavar="N", help="frames in a row covered by faults that end the stream"
     )
     p.add_argument(
         "--control", metavar="[HOST]:PORT", help=f"control over HTTP; the token is ${TOKEN} or made up and told"
@@ -95,7 +99,7 @@ def cmd_live(a: argparse.Namespace) -> int:
     """Run until the source ends or somebody stops it. BystanderError when it cannot go on."""
     source, outs = parse(a.source), [parse(o) for o in a.outs]
     hidden = frozenset().union(*(secrets(x.url) for x in (source, *outs)))
-    wipe_arguments(hidden)
+    wipe_arguments((source, *outs))
     prepare_logs(hidden, as_json=a.json)
     flags = {k: getattr(a, k, None) for k in Settings.__dataclass_fields__}
     settings = load_settings(a.config, flags)
@@ -104,7 +108,7 @@ def cmd_live(a: argparse.Namespace) -> int:
         wires.tell("warning", f"warning: {weak}")
     with ExitStack() as stack:
         serve(a, wires, stack)
-        if sys.stdin.isatty() and source.kind != "stdio":
+        if in_front() and source.kind != "stdio":
             stack.enter_context(keys(wires))
         done = threading.Event()
         watcher = threading.Thread(target=watch, args=(wires, done, a), daemon=True)
@@ -114,6 +118,9 @@ def cmd_live(a: argparse.Namespace) -> int:
                 wires.stream.run()
         except BystanderError as e:
             raise type(e)(scrub(str(e), hidden)) from None
+        except Exception as e:  # a defect; its traceback goes the way of the logs, which hides secrets
+            log.exception("unexpected fault")
+            raise LiveError(f"an unexpected fault ended the stream ({type(e).__name__})") from None
         finally:
             done.set()
             watcher.join(2)
@@ -124,12 +131,14 @@ def cmd_live(a: argparse.Namespace) -> int:
 
 def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[Address]) -> Wires:
     """Everything that can be wrong in the settings is told here, before anything goes on air."""
+    size = size_of(a.size) if a.size else None
     live = LiveSettings(filter=settings.filter(), lookahead_s=a.lookahead / 1000, imgsz=settings.imgsz,
-                        deadline_s=a.deadline / 1000, faults_in_row=a.faults, wait=a.wait)  # fmt: skip
+                        deadline_s=a.deadline / 1000, faults_in_row=a.faults, wait=a.wait,
+                        slate_size=size or (1280, 720))  # fmt: skip
     if [o.kind for o in outs].count("stdio") > 1:
         raise SettingsError("-: standard output can be given once")
-    encoding = StreamSettings(bitrate_k=a.bitrate, sound=not a.no_sound, overwrite=settings.overwrite)
-    outputs = [output_of(o, encoding) for o in outs]
+    encoding = StreamSettings(bitrate_k=a.bitrate, size=size, sound=not a.no_sound, overwrite=settings.overwrite)
+    outputs = [output_of(o, name, encoding) for o, name in zip(outs, unlike([o.name for o in outs]), strict=True)]
     base, runtime = settings.detector(), replace(settings.runtime(), anew=a.recalibrate)
     model = open_model(settings.model, runtime)
     control = Control()
@@ -137,13 +146,32 @@ def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[
     def make_detector(px: int) -> Detector:
         return Detector(model, DetectorSettings(px, base.min_score, base.nms_iou, base.limit))
 
-    stream = LiveStream(lambda: open_live(source, realtime=a.realtime), outputs, make_detector, live, control)
+    meters = LiveMeters()
+
+    def open_source() -> LiveSource:
+        return open_live(source, realtime=a.realtime, tell=meters.told)
+
+    stream = LiveStream(open_source, outputs, make_detector, live, control, meters)
     return Wires(stream, control, teller(as_json=a.json))
 
 
-def output_of(address: Address, encoding: StreamSettings) -> Output:
+def size_of(text: str) -> tuple[int, int]:
+    """``1280x720`` -> (1280, 720). SettingsError for what no encoder takes."""
+    width, _, height = text.lower().partition("x")
+    sides = [int(side) for side in (width, height) if side.isdecimal() and len(side) < 5]
+    if len(sides) != 2 or any(side % 2 or not 64 <= side <= 8192 for side in sides):
+        raise SettingsError(f"--size {text}: give even numbers of px from 64 to 8192, like 1280x720")
+    return sides[0], sides[1]
+
+
+def unlike(names: list[str]) -> list[str]:
+    """The names, numbered where two are the same: two keys of one platform."""
+    return [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def output_of(address: Address, name: str, encoding: StreamSettings) -> Output:
     once = address.kind in ("file", "stdio") and not address.url.endswith(("/", ".m3u8"))
-    return Output(address.name, open_sink(address, encoding), once=once, preview=address.kind == "mjpeg")
+    return Output(name, open_sink(address, encoding), once=once, preview=address.kind == "mjpeg")
 
 
 def serve(a: argparse.Namespace, wires: Wires, stack: ExitStack) -> None:
@@ -153,15 +181,17 @@ def serve(a: argparse.Namespace, wires: Wires, stack: ExitStack) -> None:
         server = ControlServer(host_port("--control", a.control), token, wires.control, lambda: preview(wires.stream))
         stack.callback(server.close)
         told = "" if os.environ.get(TOKEN) else f" with token {token}"
-        print(f"bystander: control on port {server.port}{told}", file=sys.stderr)
+        wires.tell("control", f"control on port {server.port}{told}", port=server.port)
     if a.metrics:
         stack.callback(Metrics(host_port("--metrics", a.metrics), wires.control).close)
 
 
 def preview(stream: LiveStream) -> bytes | None:
-    """The newest covered picture; None without one or when the governor saves it."""
+    """The newest covered picture; None without one, when the governor saves it, and after panic until it shows."""
     shown = stream.shown
-    return numbered(shown, stream.faces) if shown and stream.control.status.preview else None
+    if shown is None or not stream.control.status.preview or (stream.control.panic and not shown.whole):
+        return None
+    return numbered(shown, stream.faces)
 
 
 def host_port(flag: str, text: str) -> tuple[str, int]:
@@ -206,6 +236,16 @@ def line(s: LiveStatus, seconds: float) -> str:
     return "  ".join(p for p in (*parts, s.slow, faces) if p)
 
 
+def in_front() -> bool:
+    """Whether somebody can type to this process; touching the terminal from the background would suspend it."""
+    if sys.stdin is None or not sys.stdin.isatty() or not hasattr(os, "tcgetpgrp"):  # the latter: Windows
+        return False
+    try:
+        return os.getpgrp() == os.tcgetpgrp(sys.stdin.fileno())
+    except OSError:
+        return True  # a terminal without jobs
+
+
 @contextmanager
 def keys(wires: Wires) -> Iterator[None]:
     """Single keys from the terminal, without waiting for Enter; the terminal is put back at the end."""
@@ -219,8 +259,14 @@ def keys(wires: Wires) -> Iterator[None]:
     def read() -> None:
         hand = Keys(wires.control)
         while not done.is_set():
-            if select.select([sys.stdin], [], [], 0.2)[0]:
-                said = hand.press(os.read(sys.stdin.fileno(), 1).decode(errors="ignore"))
+            if select.select([sys.stdin], [], [], 0.2)[0] and in_front():
+                try:
+                    key = os.read(sys.stdin.fileno(), 1)
+                except OSError:
+                    key = b""
+                if not key:
+                    return  # the terminal is gone
+                said = hand.press(key.decode(errors="ignore"))
                 if said:
                     print(f"\r\x1b[K{said}", file=sys.stderr)
 
@@ -232,7 +278,9 @@ def keys(wires: Wires) -> Iterator[None]:
     finally:
         done.set()
         thread.join(1)
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        if in_front():
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 class Scrubbing(logging.Formatter):
@@ -257,7 +305,7 @@ def prepare_logs(hidden: frozenset[str], *, as_json: bool) -> None:
         h.setFormatter(Scrubbing(hidden, as_json=as_json))
 
 
-def wipe_arguments(hidden: frozenset[str]) -> None:
+def wipe_arguments(addresses: Sequence[Address]) -> None:
     """Overwrite secrets in what other users see of this process (Linux: ps, /proc/PID/cmdline)."""
     try:
         fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
@@ -266,8 +314,8 @@ def wipe_arguments(hidden: frozenset[str]) -> None:
     except (OSError, IndexError, ValueError):
         return  # not Linux
     wiped = known
-    for secret in hidden:
-        raw = secret.encode()
-        wiped = wiped.replace(raw, b"*" * len(raw))
+    for a in addresses:
+        if a.kind in NETWORK:
+            wiped = wiped.replace(os.fsencode(a.url), os.fsencode(masked(a.url)))
     if wiped != known and len(known) == end - start:
         ctypes.memmove(start, wiped, len(wiped))

@@ -1,7 +1,7 @@
 import pytest
 
 from bystander.errors import SettingsError
-from bystander.media.address import parse, scrub, secrets, shown
+from bystander.media.address import masked, parse, scrub, secrets, shown
 
 ADDRESSES = {
     "rtmp://live.example/app/k3y-0123": ("rtmp://live.example/app/***", {"k3y-0123"}),
@@ -9,7 +9,12 @@ ADDRESSES = {
         "rtmps://live.example:443/app/***?auth=***", {"k3y-0123", "t0ken"}),
     "rtsp://bob:pa%40ss@cam.example:554/h264": ("rtsp://***@cam.example:554/h264", {"pa%40ss", "pa@ss"}),
     "srt://host.example:9000?mode=listener&passphrase=long-secret&streamid=abcd": (
-        "srt://host.example:9000?mode=***&passphrase=***&streamid=***", {"long-secret", "abcd"}),
+        "srt://host.example:9000?mode=listener&passphrase=***&streamid=***", {"long-secret", "abcd"}),
+    "rtmp://live.example/app/k3y-0123/": ("rtmp://live.example/app/***", {"k3y-0123"}),
+    "rtmp://live.example/app/inst/k3y-0123?x=1": ("rtmp://live.example/app/inst/***?x=***", {"k3y-0123"}),
+    "rtmp://live.example/app playpath=k3y-0123": ("rtmp://live.example/app ***", {"playpath=k3y-0123"}),
+    "rtmp://live.example/app/a?k3y-0123": ("rtmp://live.example/app/***?***", {"k3y-0123"}),
+    "srt://:9000?streamid=%23%21%3A%3Ar=live%2Fk3y": ("srt://:9000?streamid=***", {"#!::r=live/k3y"}),
     "https://cdn.example/a/live.m3u8?token=t0ken": ("https://cdn.example/a/live.m3u8?token=***", {"t0ken"}),
     "http://[::1]:8080/x": ("http://[::1]:8080/x", set()),
     "rtmp://0.0.0.0:1935/live?listen": ("rtmp://0.0.0.0:1935/live?listen", set()),
@@ -24,6 +29,19 @@ def test_names_hide_every_secret(url):
     assert address.name == shown(url) == name
     assert hidden <= secrets(url)
     assert not any(s in name or s in repr(address) for s in hidden)
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [("rtmp://h/app/k", "rtmp://h/app/*"), ("rtsp://u:pw@h:554/x", "rtsp://*:**@h:554/x"),
+     ("srt://h:9?passphrase=a&mode=caller", "srt://h:9?************************"),
+     ("rtmp://h/app/key?listen", "rtmp://h/app/***?listen"), ("udp://:9000", "udp://:9000"),
+     ("https://[::1]:8/a.m3u8?tok", "https://[::1]:8/a.m3u8?***"), ("rtmp://h/app/kéy", "rtmp://h/app/****")],
+)  # fmt: skip
+def test_a_masked_address_is_as_long_and_tells_no_secret(url, seen):
+    """What ps shows: host and path, not the secrets, be they ever so short."""
+    assert masked(url) == seen
+    assert len(seen) == len(url.encode())
 
 
 def test_scrubbing_finds_secrets_in_any_text():

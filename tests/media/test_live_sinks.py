@@ -16,6 +16,7 @@ from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
 from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
 from bystander.media.live_source import open_live
+from bystander.media.reader import plane_view
 from bystander.stages.cover import CoverSettings, cover, slate
 from bystander.types import Frame, Sound
 from fakes import make_clip, noise_frame
@@ -97,6 +98,31 @@ def test_a_stream_without_sound_gets_silence(tmp_path):
         assert max(float(np.abs(f.to_ndarray()).max()) for f in c.decode(audio=0)) < 0.01
 
 
+@pytest.mark.parametrize("late", [0, 20])
+def test_sound_that_comes_after_its_picture_is_not_taken_for_silence(tmp_path, late):
+    """Some sources send their sound most of a second after the picture: it is sent late, but all of it."""
+    path = tmp_path / "a.mkv"
+    sink = open_sink(parse(str(path)), StreamSettings())()
+    for i in range(125):
+        sink.picture(covered(i))
+        if i >= late:
+            sink.sound(Sound(np.full((2, 1920), 0.5, np.float32), RATE, (i - late) / 25))
+    sink.close()
+    with av.open(str(path)) as c:
+        heard = sum(int((np.abs(f.to_ndarray()[0]) > 0.2).sum()) for f in c.decode(audio=0)) / RATE
+    assert heard > (125 - late) / 25 - 0.7
+
+
+def test_a_size_that_was_asked_for_holds(tmp_path):
+    """4K in, 720p out, and a slate before the camera is there does not decide."""
+    path = tmp_path / "a.mkv"
+    sink = open_sink(parse(str(path)), StreamSettings(size=(96, 64)))()
+    sink.picture(covered(0))
+    sink.close()
+    with av.open(str(path)) as c:
+        assert {(f.width, f.height) for f in c.decode(video=0)} == {(96, 64)}
+
+
 def test_key_frames_come_every_two_seconds(tmp_path):
     """Platforms ask for it, at any frame rate."""
     sink = open_sink(parse(str(tmp_path / "a.mkv")), StreamSettings())()
@@ -169,6 +195,16 @@ def test_a_platform_that_is_not_there_is_told_without_the_key(out, capfd):
     assert "s3cret" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("where", ["rtmp://no-host.invalid/app/s3cret-key", "rtsp://u:s3cret@no-host.invalid/x"])
+def test_a_host_that_is_not_there_is_told_as_such(where):
+    """A mistyped name is no "Input/output error"."""
+    with pytest.raises(OutputError, match=r"no host of that name") as e:
+        open_sink(parse(where), StreamSettings())().picture(covered())
+    assert "s3cret" not in str(e.value)
+    with pytest.raises(InputError, match="no host of that name"):
+        open_live(parse(where))
+
+
 def test_a_virtual_camera_without_its_library_or_device_says_what_to_do(monkeypatch):
     """Without pyvirtualcam: which extra; without a loopback device: which command."""
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
@@ -230,6 +266,22 @@ def test_inputs_that_cannot_be_are_told(tmp_path, monkeypatch, name, says, kind)
     with pytest.raises(kind, match=says) as e:
         open_live(parse(name))
     assert "s3cret" not in str(e.value)
+
+
+def test_memory_that_is_short_for_a_frame_leaves_it_out(tmp_path, monkeypatch):
+    """The other frames come, the fault is told, the file plays on."""
+    calls, told = [], []
+
+    def scarce(plane):
+        calls.append(1)
+        if len(calls) == 7:  # the third frame's luma
+            raise MemoryError
+        return plane_view(plane)
+
+    monkeypatch.setattr("bystander.media.live_source.plane_view", scarce)
+    source = open_live(parse(str(make_clip(tmp_path / "a.mp4", frames=10))), realtime=True, tell=told.append)
+    assert len(list(source)) == 9
+    assert told == ["input: MemoryError"]
 
 
 def test_a_source_without_picture_is_refused(tmp_path):

@@ -10,7 +10,9 @@ import pytest
 from bystander.errors import InputError, LiveError, OutputError, SettingsError
 from bystander.run.control import Control
 from bystander.run.live import LiveSettings, LiveStream
-from bystander.run.live_output import Output
+from bystander.run.live_meters import LiveMeters
+from bystander.run.live_output import Outlet, Output, Sent
+from bystander.stages.cover import CoverSettings, cover, cover_whole
 from bystander.types import CoveredFrame, Sound
 from fakes import FakeLive, FakeSink, faces, noise_frame
 
@@ -47,6 +49,74 @@ def test_a_slate_comes_before_the_first_picture():
     go(FakeLive(clip(5), step_s=0.1), sink)
     assert sink.whole[0]
     assert sink.pictures[0].shape == (48, 64)
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_the_slate_has_the_shape_of_the_picture_as_it_is_shown(turn):
+    """Outputs keep the size of their first picture, so it must be that of a turned phone's, told before or not."""
+    frames, sink = [replace(f, rotation_deg=turn) for f in clip(5)], FakeSink()
+    source = FakeLive(frames, step_s=0.1)
+    source.info = replace(source.info, width=0, height=0)
+    go(source, sink)
+    assert sink.whole[0]
+    assert sink.pictures[0].shape == ((64, 48) if turn else (48, 64))
+
+
+def test_a_film_waits_until_the_outputs_and_the_detector_are_ready():
+    """Nothing of a file is lost while the detector's first call takes its time, and a slate is shown meanwhile."""
+    slow = [0.5]
+
+    def detect(_frame):
+        time.sleep(slow.pop() if slow else 0)
+        return faces(BOX)
+
+    sink = FakeSink()
+    stream = go(FakeLive(clip(20), step_s=0.03), sink, detect=detect)
+    assert stream.meters.counts["in"] == 20
+    assert stream.meters.counts["drops"] <= 5
+    assert sum(sink.whole) >= 2
+    assert sum(not w for w in sink.whole) >= 12
+
+
+def test_a_film_that_fails_in_the_middle_is_not_played_again():
+    """A file that cannot be read on ends the stream; only what is live is opened again."""
+    sink = FakeSink()
+    with pytest.raises(InputError, match="damaged"):
+        go(FakeLive([*clip(10), InputError("damaged"), *clip(10)]), sink)
+    assert not all(sink.whole)
+
+
+def test_a_detector_that_hangs_from_the_start_shows_a_slate_and_obeys():
+    """Before the first answer there is a slate, and stop ends the stream."""
+    control, sink, release = Control(), FakeSink(), threading.Event()
+    threading.Timer(1.0, control.stop).start()
+    threading.Timer(2.0, release.set).start()
+    go(FakeLive(clip(500), step_s=0.03, endless=True), sink, detect=lambda _f: (release.wait(20), faces())[1],
+       control=control)  # fmt: skip
+    assert len(sink.whole) >= 3
+    assert all(sink.whole)
+
+
+def test_a_detector_ten_times_too_slow_is_asked_for_less_and_the_stream_lives():
+    """A second at 640 px: every frame is late and covered whole until the governor has come down, then it goes on."""
+    sink = FakeSink()
+
+    def make(px):
+        def detect(_frame):
+            time.sleep((px / 640) ** 2)
+            return faces(BOX)
+
+        return detect
+
+    frames = [noise_frame(index=i) for i in range(240)]
+    raw = {f.y[12:36, 16:40].tobytes() for f in frames}
+    settings = LiveSettings(lookahead_s=0.0, deadline_s=0.5)
+    stream = LiveStream(lambda: FakeLive(frames, step_s=0.04, endless=False), [Output("x", sink.open)], make, settings)
+    stream.run()
+    assert stream.meters.whole["detector: late"] > 5
+    assert stream.stages.governor.plan.imgsz == 320
+    assert not sink.whole[-1]
+    assert all(p[12:36, 16:40].tobytes() not in raw for p in sink.pictures)
 
 
 def test_all_outputs_get_the_pictures():
@@ -160,6 +230,23 @@ def test_panic_covers_everything_even_what_waits():
     assert sum(not w for w in sink.whole) <= 31
     assert all(sink.whole[last_sharp + 1 :])
     assert len(sink.whole) - last_sharp > 20
+
+
+def test_panic_reaches_what_waits_in_an_output():
+    """A platform that takes pictures late gets none from before panic any more."""
+    sink = FakeSink()
+    outlet = Outlet(Output("x", sink.open), LiveMeters(), wait=False)
+    hold = threading.Event()
+    show = sink.picture
+    sink.picture = lambda c: (hold.wait(10), show(c))
+    for i in range(5):
+        outlet.offer(Sent(cover(noise_frame(index=i), (), CoverSettings()), None))
+        time.sleep(0.05)
+    outlet.keep_whole()
+    outlet.offer(Sent(cover_whole(noise_frame(index=9)), None))
+    hold.set()
+    outlet.close()
+    assert sink.whole == [False, True]  # the first one was on its way already
 
 
 def test_choices_take_effect_and_are_seen_in_the_status():

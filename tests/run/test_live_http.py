@@ -101,6 +101,7 @@ def test_metrics_are_those_of_the_status():
     for line in ("bystander_live 1.0", "bystander_fps_in 30.0", "bystander_kept 1.0", "bystander_drops_total 7.0",
                  'bystander_fail_safe_frames_total{kind="detector: late"} 4.0',
                  'bystander_latency_seconds{quantile="0.95",stage="total"} 0.02',
+                 'bystander_output_connected{output="rtmp://h/a/***"} 1.0',
                  'bystander_output_reconnects_total{output="rtmp://h/a/***"} 2.0'):  # fmt: skip
         assert line in text
 

@@ -76,12 +76,27 @@ def test_a_burst_after_a_stall_is_no_jump():
     assert np.diff([t for t, _ in got]) == pytest.approx(0.04)
 
 
-def test_a_clock_that_stood_still_is_found_out():
-    """Frames that stay more than a second late for two seconds are anchored anew."""
+def test_a_source_that_falls_behind_is_moved_along():
+    """A slow clock, or decoding slower than real time: a gap in the times, as if frames were dropped, but no jump."""
     stamps = Stamps()
     stamps.picture(0.0, 0.0)
-    told = [stamps.picture(i / 25, 3 + i / 25)[1] for i in range(1, 80)]
-    assert sum(told) == 1
+    got = [stamps.picture(i / 25, 3 + i / 25) for i in range(1, 80)]
+    assert not any(jumped for _, jumped in got)
+    assert got[-1][0] == pytest.approx(3 + 79 / 25)
+    slow = [stamps.picture(3.16 + i / 50, 6.16 + i / 25) for i in range(1, 2000)]
+    assert not any(jumped for _, jumped in slow)
+    assert all(6.16 + i / 25 - time_s < 1.5 for i, (time_s, _) in enumerate(slow, 1))
+
+
+def test_a_source_that_ran_ahead_keeps_its_distances_over_a_reconnect():
+    """A server hands out two seconds at once; after a short cut pictures are not squeezed together, sound fits them."""
+    stamps = Stamps()
+    before = [stamps.picture(10 + i / 25, i / 1000)[0] for i in range(50)]
+    stamps.reconnect()
+    after = [stamps.picture(90 + i / 25, 0.5 + i / 25)[0] for i in range(10)]
+    assert after[0] > before[-1]
+    assert np.diff(after) == pytest.approx(0.04)
+    assert stamps.sound(90.2) == pytest.approx(after[5])
 
 
 def test_sound_moves_with_the_picture():
@@ -126,6 +141,13 @@ def test_the_governor_does_not_swing():
     plans = drive(governor, lambda plan: 1.3 if plan.imgsz > 512 else 0.3, 300)
     ups = [p for p in plans if p.imgsz == 640]
     assert 1 <= len(ups) <= 8
+
+
+def test_the_farther_too_slow_the_sooner_the_governor_acts():
+    """Five times too slow: the lowest resolution within 1.5 s, before the late frames end the stream."""
+    governor = Governor(640)
+    drive(governor, 5.0, 1.5)
+    assert governor.plan.imgsz == 320
 
 
 def test_one_slow_frame_changes_nothing():
@@ -208,6 +230,36 @@ def test_a_late_detector_covers_the_frame_and_those_after_it():
     (covered,) = s.step(noise_frame(index=3))
     assert not covered.whole
     assert s.faults_in_row == 0
+
+
+def test_late_frames_lower_the_detectors_resolution():
+    """Frames behind a late one are covered at once and cost no time; the governor still knows that it is too slow."""
+    clock = Clock()
+    s = stages(lambda _: None, clock)
+
+    def late(_frame, deadline_s):
+        raise Late
+
+    s.watched.__class__ = type("Late", (Watched,), {"__call__": lambda *_: late(*_[1:])})
+    for i in range(60):
+        clock.now = i / 25
+        (covered,) = s.step(noise_frame(index=i))
+        assert covered.whole
+    assert s.governor.plan.imgsz == 320
+
+
+def test_a_resolution_for_which_no_detector_can_be_made_changes_nothing():
+    """The one before goes on, also when its weights are gone meanwhile."""
+    s = stages(lambda _: faces())
+    before = s.face_filter.detector
+    s.size = (64, 48)
+
+    def gone(_px):
+        raise FileNotFoundError
+
+    s.make_detector = gone
+    s.change(640)
+    assert s.face_filter.detector is before
 
 
 def test_a_hanging_detector_is_not_asked_again():

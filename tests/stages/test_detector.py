@@ -45,6 +45,19 @@ def test_nonsense_from_the_model_is_an_error(row):
         Detector(FakeModel([row]))(noise_frame())
 
 
+@pytest.mark.parametrize("row", [[5000, 100, 50, 50, 0.9, 1], [100, -300, 50, 50, 0.9, 1]])
+def test_a_face_far_outside_of_the_picture_is_an_error(row):
+    """It is not clipped away: where a box is nonsense a face is somewhere else."""
+    with pytest.raises(ModelError, match="outside"):
+        Detector(FakeModel([row]))(noise_frame(1280, 720))
+
+
+def test_no_face_is_left_out_in_silence():
+    """Of very many faces all are told; whoever runs the stages judges their number."""
+    rows = [[8 + 8 * (i % 78), 24 + 8 * (i // 78), 6, 6, 0.9, 1] for i in range(2400)]
+    assert len(Detector(FakeModel(rows))(noise_frame(1280, 720))) == 2400
+
+
 def test_predictions_of_another_shape_are_an_error():
     """A model whose rows do not fit its class names is refused."""
     with pytest.raises(ModelError, match="do not fit"):
@@ -52,8 +65,8 @@ def test_predictions_of_another_shape_are_an_error():
 
 
 def test_boxes_are_clipped_to_the_frame():
-    """A box that sticks out ends at the edge; one wholly outside is not reported."""
-    found = Detector(FakeModel([[0, 24, 40, 40, 0.9, 1], [-400, 0, 20, 20, 0.9, 1]]))(noise_frame(64, 48))
+    """A box that sticks out ends at the edge; one just outside, in the padding, is not reported."""
+    found = Detector(FakeModel([[0, 24, 40, 40, 0.9, 1], [-20, 0, 20, 20, 0.9, 1]]))(noise_frame(64, 48))
     assert len(found) == 1
     assert found.xyxy.min() >= 0
 

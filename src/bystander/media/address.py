@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlsplit
 
 from bystander.errors import BystanderError, SettingsError
 
 NETWORK = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "http", "https", "mjpeg"})
 LOOPBACK = "127.0.0.1"
 HIDDEN = "***"
+NO_HOST = "there is no host of that name"  # FFmpeg says: Input/output error
 KEYED = frozenset({"rtmp", "rtmps"})  # the last part of the path is a key
+SAFE = frozenset({"listen", "mode", "latency", "pkt_size"})  # parts of a query that hold no secret
 SHORTEST_SECRET = 4  # shorter texts would be found everywhere
 
 
@@ -46,6 +49,12 @@ class Address:
     def host(self) -> str:
         """Loopback where none is given: a listener is open to others only when told so."""
         return self.parts.hostname or LOOPBACK
+
+    @property
+    def host_and_port(self) -> str:
+        """As in an address, without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.parts.port}" if self.parts.port else host
 
     @property
     def port(self) -> int:
@@ -93,23 +102,51 @@ def shown(url: str) -> str:
     user = f"{HIDDEN}@" if u.username or u.password else ""
     port = f":{u.port}" if u.port else ""
     path = u.path
-    if u.scheme.lower() in KEYED and path.count("/") >= 2 and not path.endswith("/"):
-        path = f"{path.rpartition('/')[0]}/{HIDDEN}"
-    names = ["?" + "&".join(n if n in SAFE_WORDS else f"{n}={HIDDEN}" for n, _ in parse_qsl(u.query, True))]
-    return f"{u.scheme}://{user}{host}{port}{path}{names[0] if u.query else ''}"
+    if key := key_of(u):
+        path = f"{path[: path.rindex(key)]}{HIDDEN}"
+    query = "&".join(shown_pair(pair) for pair in u.query.split("&"))
+    return f"{u.scheme}://{user}{host}{port}{path}{'?' + query if u.query else ''}"
 
 
-SAFE_WORDS = frozenset({"listen"})
+def shown_pair(pair: str) -> str:
+    """One part of a query for people. A bare word may be a key itself."""
+    name, equals, _ = pair.partition("=")
+    if name in SAFE:
+        return pair
+    return f"{name}={HIDDEN}" if equals else HIDDEN
+
+
+def key_of(u: SplitResult) -> str:
+    """The stream key in the path, where there is one: its last part, and whatever follows a blank."""
+    if u.scheme.lower() not in KEYED:
+        return ""
+    blank = u.path.partition(" ")[2]
+    return blank or (u.path.rstrip("/").rpartition("/")[2] if u.path.rstrip("/").count("/") >= 2 else "")
 
 
 def secrets(url: str) -> frozenset[str]:
-    """Every part of an address that must not be shown, as written and as decoded."""
+    """Every part of an address that must not be shown, as written and as decoded. For looking them up in texts."""
+    return frozenset(t for t in every_secret(url) if len(t) >= SHORTEST_SECRET)
+
+
+def every_secret(url: str) -> frozenset[str]:
+    """Like ``secrets``, and the short ones, too, which cannot be told from other text."""
     u = urlsplit(url)
-    found = [u.username, u.password, *(v for _, v in parse_qsl(u.query)), u.query if "=" in u.query else None]
-    if u.scheme.lower() in KEYED and u.path.count("/") >= 2:
-        found.append(u.path.rpartition("/")[2])
-    texts = {t for raw in found if raw for t in (raw, unquote(raw))}
-    return frozenset(t for t in texts if len(t) >= SHORTEST_SECRET and t not in SAFE_WORDS)
+    pairs = [pair.partition("=") for pair in u.query.split("&")]
+    values = [v if equals else name for name, equals, v in pairs if name not in SAFE]
+    found = [u.username, u.password, u.fragment, key_of(u), *values, u.query if values and "=" in u.query else ""]
+    return frozenset(t for raw in found if raw for t in (raw, unquote(raw), unquote_plus(raw)))
+
+
+def masked(url: str) -> str:
+    """The address with stars for its secrets, as many bytes long."""
+    scheme, colon, rest = url.partition("://")
+    end = min((rest.index(c) for c in "/?#" if c in rest), default=len(rest))
+    user, at, host = rest[:end].rpartition("@")
+    tail = rest[end:]
+    for secret in sorted(every_secret(url), key=len, reverse=True):
+        user, tail = (part.replace(secret, "*" * len(secret.encode())) for part in (user, tail))
+    return scheme + colon + user + at + host + tail
 
 
 def scrub(text: str, hidden: frozenset[str]) -> str:
@@ -117,6 +154,14 @@ def scrub(text: str, hidden: frozenset[str]) -> str:
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def addresses(host: str, port: int) -> set[tuple[str, int]]:
+    """(IP address, port) of every address of that name; empty when there is none. Asks the network."""
+    try:
+        return {(str(where[0]), port) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
 
 
 def in_folder(path: Path, error: type[BystanderError]) -> None:

@@ -7,6 +7,7 @@ Each output encodes for itself at the size of its first picture. Whatever the ot
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,18 +16,21 @@ from typing import Any
 import av
 
 from bystander.errors import OutputError, SettingsError
-from bystander.media.address import Address, in_folder
+from bystander.media.address import NO_HOST, Address, addresses, in_folder
 from bystander.media.live_picture import even_size, planar
 from bystander.media.live_sound import SoundTrack
+from bystander.media.patience import DEFAULT_PORTS, Patience, answers
 from bystander.media.reader import LIMITED_RANGE, PLANAR, reason
+from bystander.media.rtmp import RtmpStream, library
 from bystander.media.srt import SrtStream
 from bystander.types import F32, CoveredFrame, Sink, Sound
 
 RATE = 48_000
 TICKS = Fraction(1, 90_000)
 KEY_FRAME = 1  # AV_PICTURE_TYPE_I
-WRITE_TIMEOUT = str(5_000_000)  # µs; a connection that takes no byte for so long is lost
-SILENCE_AFTER_S = 0.5  # sound that is so late is taken for silence
+FLV = {"flvflags": "no_duration_filesize"}  # nobody can go back and write them
+SILENCE_AFTER_S = 0.5  # without sound for so long there is none
+LATE_SOUND_S = 1.5  # some sources send their sound so long after the picture of its time
 # one packet is sent as soon as it is there; the muxer's own wait for the other stream would add delay
 PROMPT = {"max_interleave_delta": "1", "flush_packets": "1"}
 # with its length a player need not wait for the next picture to know where this one ends
@@ -45,6 +49,7 @@ class StreamSettings:
     bitrate_k: int = 0  # kbit/s of the picture; 0: by its size
     preset: str = "veryfast"
     threads: int = 2
+    size: tuple[int, int] | None = None  # width, height, px, even; None: of the first picture
     key_frame_s: float = 2.0  # what platforms ask for
     sound: bool = True
     overwrite: bool = False
@@ -60,6 +65,7 @@ class Target:
 
     name: str
     open: Callable[[], tuple[Any, Any]]  # (container, what to close after it or None)
+    host: tuple[str, int] | None = None  # that FFmpeg connects to over TCP
 
 
 class EncodedSink:
@@ -71,24 +77,36 @@ class EncodedSink:
         self.pipe: Any = None
         self.track: SoundTrack | None = None
         self.lost = False
+        self.time_s = 0.0  # of the newest picture
+        self.heard_s = -LATE_SOUND_S  # when there was sound last
+        self.patience = Patience(*target.host) if target.host else None
+
+    def _patiently(self) -> AbstractContextManager[None]:
+        """Around everything that may wait for the other side."""
+        return self.patience() if self.patience else nullcontext()
 
     def picture(self, covered: CoveredFrame) -> None:
         """Encode and send. OutputError when the connection is lost; TypeError for anything but a ``CoveredFrame``."""
         if not isinstance(covered, CoveredFrame):
             raise TypeError(f"only covered frames may be sent, not {type(covered).__name__}")
         try:
-            if self.container is None:
-                self._open(covered)
-            self._send(covered)
+            with self._patiently():
+                if self.container is None:
+                    self._open(covered)
+                self._send(covered)
         except (av.FFmpegError, OSError, ValueError) as e:
             self.lost = True
-            raise OutputError(f"{self.target.name}: {'the connection is lost' if self.track else 'cannot be opened'} "
-                              f"({reason(e)})") from None  # fmt: skip
+            what = "the connection is lost" if self.track else "cannot be opened"
+            raise OutputError(f"{self.target.name}: {what} ({self._why(e)})") from None
+
+    def _why(self, e: Exception) -> str:
+        unknown = self.track is None and self.target.host is not None and not addresses(*self.target.host)
+        return NO_HOST if unknown else reason(e)
 
     def _open(self, covered: CoveredFrame) -> None:
         self.container, self.pipe = self.target.open()
-        self.width, self.height = even_size(covered)
         s = self.settings
+        self.width, self.height = s.size or even_size(covered)
         kbit = s.bitrate_k or max(300, round(self.width * self.height * 30 * BITS_PER_PIXEL / 1000))
         options = {"preset": s.preset, "tune": "zerolatency", "forced-idr": "1", "g": "600",
                    "maxrate": f"{kbit}k", "bufsize": f"{kbit}k"}  # fmt: skip
@@ -110,8 +128,10 @@ class EncodedSink:
         native.pts, native.time_base = round(time_s / TICKS), TICKS
         if time_s >= self.key_s:
             native.pict_type, self.key_s = KEY_FRAME, time_s + self.settings.key_frame_s
-        if self.track and self.settings.sound and self.track.end_s < time_s - SILENCE_AFTER_S:
-            self._encode(self.track.silence(time_s - SILENCE_AFTER_S / 2))
+        self.time_s = time_s
+        silent_s = LATE_SOUND_S if time_s - self.heard_s < LATE_SOUND_S else SILENCE_AFTER_S
+        if self.track and self.settings.sound and self.track.end_s < time_s - silent_s:
+            self._encode(self.track.silence(time_s - silent_s + SILENCE_AFTER_S / 2))
         self.container.mux(self.video.encode(native))
 
     def sound(self, sound: Sound) -> None:
@@ -119,7 +139,9 @@ class EncodedSink:
         if self.track is None or not self.settings.sound:
             return
         try:
-            self._encode(self.track.fit(sound))
+            self.heard_s = self.time_s
+            with self._patiently():
+                self._encode(self.track.fit(sound))
         except (av.FFmpegError, OSError, ValueError) as e:
             self.lost = True
             raise OutputError(f"{self.target.name}: the connection is lost ({reason(e)})") from None
@@ -134,16 +156,23 @@ class EncodedSink:
         """Flush what a living connection still takes, and free. Safe to call twice."""
         container, self.container = self.container, None
         try:
-            if container is not None:
-                if self.track is not None and not self.lost:
-                    for stream in container.streams:
-                        container.mux(stream.encode(None))
-                container.close()
+            with self._patiently():
+                self._finish(container)
         except (av.FFmpegError, OSError, ValueError):
             self.lost = True  # the other side is gone: there is nobody to tell the end to
         finally:
             if self.pipe is not None:
                 self.pipe.close()
+            if self.patience is not None:
+                self.patience.close()
+
+    def _finish(self, container: Any) -> None:
+        if container is None:
+            return
+        if self.track is not None and not self.lost:
+            for stream in container.streams:
+                container.mux(stream.encode(None))
+        container.close()
 
 
 def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
@@ -156,10 +185,12 @@ def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
         from bystander.media.vcam import VirtualCamera, load
 
         load()
-        return lambda: VirtualCamera(address)
+        return lambda: VirtualCamera(address, settings.size)
     if address.kind == "device":
         raise SettingsError(f"{address.name}: is a camera to read from; for a virtual camera give vcam")
-    target = Target(address.name, opener(address, settings))
+    usual = DEFAULT_PORTS.get(address.kind)
+    host = (address.host, address.parts.port or usual) if usual else None
+    target = Target(address.name, opener(address, settings), host)
     return lambda: EncodedSink(target, settings)
 
 
@@ -172,13 +203,26 @@ def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]
             return av.open(pipe, "w", format="mpegts", container_options=PROMPT | LENGTHS), pipe
 
         return srt  # fmt: skip
+    if a.kind in ("rtmp", "rtmps"):
+
+        def rtmp() -> tuple[Any, Any]:
+            pipe = RtmpStream(a.url) if library() else None
+            return av.open(pipe or a.url, "w", format="flv", container_options=PROMPT | FLV), pipe
+
+        return rtmp
+    if a.kind in ("rtsp", "rtsps"):
+        opened = list[bool]()
+
+        def rtsp() -> tuple[Any, Any]:
+            if opened:  # not the first time: simple receivers take one connection only
+                answers(a.host, a.parts.port or DEFAULT_PORTS[a.kind], encrypted=a.kind == "rtsps")
+            opened.append(True)
+            return av.open(a.url, "w", format="rtsp", container_options=PROMPT | {"rtsp_transport": "tcp"}), None
+
+        return rtsp
     if a.kind == "file":
         return recording(a, settings)
     url, how, options = {
-        "rtmp": (a.url, "flv", {"rw_timeout": WRITE_TIMEOUT, "flvflags": "no_duration_filesize"}),
-        "rtmps": (a.url, "flv", {"rw_timeout": WRITE_TIMEOUT, "flvflags": "no_duration_filesize"}),
-        "rtsp": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
-        "rtsps": (a.url, "rtsp", {"rtsp_transport": "tcp", "timeout": WRITE_TIMEOUT}),
         "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", LENGTHS),
         "stdio": ("pipe:1", "mpegts", LENGTHS),
     }.get(a.kind, ("", "", {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from bystander.errors import InputError, SettingsError
-from bystander.media.address import Address
+from bystander.media.address import NETWORK, NO_HOST, Address, addresses
 from bystander.media.reader import FULL_RANGE, PLANAR, clockwise, conversion, display_matrix, plane_view, reason
 from bystander.media.srt import SrtStream
 from bystander.types import Frame, Sound, SourceInfo
@@ -33,11 +33,18 @@ MICROS = str(int(READ_S * 1e6))
 DAMAGED = 200  # packets in a row that do not decode: the stream is of no use
 
 
+def ignore(_kind: str) -> None:
+    """Where nobody counts."""
+
+
 class LiveInput:
     """An open input. Its pictures may change size; its times are those of the source."""
 
-    def __init__(self, address: Address, *, realtime: bool = False) -> None:
-        """``realtime``: a file is played at its own pace. InputError or SettingsError when it cannot be opened."""
+    def __init__(self, address: Address, *, realtime: bool = False, tell: Callable[[str], object] = ignore) -> None:
+        """``realtime``: a file is played at its own pace. ``tell`` is called with the kind of each fault that was got
+        over. InputError or SettingsError when it cannot be opened.
+        """
+        self.tell = tell
         self.address, self.closing = address, threading.Event()
         self.endless = address.kind not in ("file", "stdio")
         self.paced = realtime
@@ -46,7 +53,8 @@ class LiveInput:
             self.container = self._open()
         except (av.FFmpegError, OSError, ValueError) as e:
             self.close()
-            raise InputError(f"{address.name}: cannot be opened ({reason(e)})") from None
+            unknown = address.kind in NETWORK and not addresses(address.host, address.parts.port or 0)
+            raise InputError(f"{address.name}: cannot be opened ({NO_HOST if unknown else told(e)})") from None
         try:
             self._choose_streams()
         except BaseException:
@@ -76,6 +84,8 @@ class LiveInput:
         self.resampler = av.AudioResampler("fltp", "stereo", RATE)
         # HLS delivers in bursts, files over HTTP as fast as they are read: their own times set the pace
         self.paced |= self.container.format.name == "hls" or bool(self.container.duration)
+        if self.address.kind in ("http", "https") and self.container.duration:
+            self.endless = False  # a film on a server; a live stream tells no length
         rate = self.video.average_rate or self.video.guessed_rate or 0
         self.info = SourceInfo(self.address.name, self.video.width, self.video.height, 0, float(rate), 0.0, 0)
 
@@ -95,13 +105,17 @@ class LiveInput:
                 bad = 0
             except av.EOFError:
                 continue
-            except av.FFmpegError:
+            except (av.FFmpegError, MemoryError) as e:
                 bad += 1  # lossy networks are no reason to stop
+                self.tell("input: MemoryError" if isinstance(e, MemoryError) else "input: damaged packet")
                 if bad >= DAMAGED:
                     raise InputError(f"{self.address.name}: nothing of it decodes any more") from None
                 continue
             for item in decoded:
-                yield from self._sounds(item) if packet.stream is self.audio else self._picture(item)
+                try:
+                    yield from self._sounds(item) if packet.stream is self.audio else self._picture(item)
+                except MemoryError:  # the last covered picture stays until there is memory again
+                    self.tell("input: MemoryError")
             if self.closing.is_set():
                 return
 
@@ -113,7 +127,7 @@ class LiveInput:
             except (StopIteration, av.EOFError):
                 return
             except (av.FFmpegError, OSError) as e:
-                raise InputError(f"{self.address.name}: the connection is lost ({reason(e)})") from None
+                raise InputError(f"{self.address.name}: the connection is lost ({told(e)})") from None
 
     def _picture(self, native: Any) -> Iterator[Frame]:
         time_s = float(native.pts * native.time_base) if native.pts is not None else self.index / 25
@@ -148,7 +162,8 @@ class LiveInput:
         if not self.paced:
             return
         now = time.monotonic()
-        if self.began_s is None or not -1.0 < self.began_s + time_s - now < 5.0:
+        behind_s = 0.1 if self.address.kind == "file" else 1.0  # a file waits, a server's pieces come when they come
+        if self.began_s is None or not -behind_s < self.began_s + time_s - now < 5.0:
             self.began_s = now - time_s
         self.closing.wait(max(0.0, self.began_s + time_s - now))
 
@@ -157,6 +172,11 @@ class LiveInput:
         self.closing.set()
         if self.pipe is not None:
             self.pipe.close()
+
+
+def told(e: Exception) -> str:
+    """Why; FFmpeg's word for the end of our patience would puzzle."""
+    return "nothing comes" if isinstance(e, av.error.ExitError) else reason(e)
 
 
 def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
@@ -172,7 +192,8 @@ def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
         return a.url, None, {**options, "rtsp_transport": "tcp", "timeout": MICROS}
     if a.kind in ("rtmp", "rtmps"):
         listen = "listen" in a.query
-        url = a.url.partition("?")[0] if listen else a.url
+        # without a host every interface would listen
+        url = f"{a.kind}://{a.host_and_port}{a.parts.path}" if listen else a.url
         return url, None, {**options, **({"listen": "1"} if listen else {"rw_timeout": MICROS})}
     if a.kind == "udp":
         # without localaddr every interface would listen
@@ -181,8 +202,8 @@ def arguments(a: Address) -> tuple[str, str | None, dict[str, str]]:
     return a.url, None, {"rw_timeout": MICROS}
 
 
-def open_live(address: Address, *, realtime: bool = False) -> LiveInput:
-    """Open a live input. InputError, or SettingsError for what cannot be one."""
+def open_live(address: Address, *, realtime: bool = False, tell: Callable[[str], object] = ignore) -> LiveInput:
+    """Open a live input. ``tell``: see ``LiveInput``. InputError, or SettingsError for what cannot be one."""
     if address.kind == "file":
         if not realtime:
             raise SettingsError(f"{address.name}: is a file; give --realtime to play it, or use: bystander file")
@@ -192,4 +213,4 @@ def open_live(address: Address, *, realtime: bool = False) -> LiveInput:
         raise InputError(f"{address.name}: no such camera")
     if address.kind in ("mjpeg", "vcam"):
         raise SettingsError(f"{address.name}: is an output, not an input")
-    return LiveInput(address, realtime=realtime)
+    return LiveInput(address, realtime=realtime, tell=tell)

@@ -67,10 +67,11 @@ class SrtStream:
         if unknown:
             raise SettingsError(f"{self.name}: unknown {', '.join(sorted(unknown))}; known are latency (ms), mode, "
                                 "passphrase, streamid")  # fmt: skip
-        try:
-            latency = int(query.get("latency", LATENCY_MS))
-        except ValueError as e:
-            raise SettingsError(f"{self.name}: latency must be whole milliseconds") from e
+        if query.get("mode", "caller") not in ("caller", "listener"):
+            raise SettingsError(f"{self.name}: mode is caller or listener")
+        if not query.get("latency", "0").isdecimal() or len(query.get("latency", "")) > 6:
+            raise SettingsError(f"{self.name}: latency must be whole milliseconds")
+        latency = int(query.get("latency", LATENCY_MS))
         for option, value in (
             (LATENCY, latency),
             (CONNTIMEO, TIMEOUT_MS),

@@ -27,9 +27,9 @@ def load() -> Any:
 class VirtualCamera:
     """``vcam`` or ``vcam:/dev/video10``."""
 
-    def __init__(self, address: Address) -> None:
-        """SettingsError when pyvirtualcam is not installed."""
-        self.library = load()
+    def __init__(self, address: Address, size: tuple[int, int] | None = None) -> None:
+        """``size``: width, height, px; None: of the first picture. SettingsError when pyvirtualcam is not installed."""
+        self.library, self.size = load(), size
         self.device = address.url.partition(":")[2] or None
         self.camera: Any = None
 
@@ -39,7 +39,7 @@ class VirtualCamera:
             raise TypeError(f"only covered frames may be shown, not {type(covered).__name__}")
         try:
             if self.camera is None:
-                self.width, self.height = even_size(covered)
+                self.width, self.height = self.size or even_size(covered)
                 how = self.library.PixelFormat.I420
                 self.camera = self.library.Camera(self.width, self.height, FPS, fmt=how, device=self.device)
             self.camera.send(planar(covered, self.width, self.height))

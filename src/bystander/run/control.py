@@ -44,6 +44,7 @@ class LiveStatus:
     drops: int = 0
     repeats: int = 0
     whole: dict[str, int] = field(default_factory=dict)  # frames covered whole, by kind of fault
+    edges: dict[str, int] = field(default_factory=dict)  # other faults of the input and the outputs, by kind
     reconnects: int = 0  # of the input
     imgsz: int = 0
     every: int = 1

@@ -55,7 +55,8 @@ class Governor:
             self.since = None
             return False
         self.since = now_s if self.since is None else self.since
-        if now_s - self.since < (DOWN_S if busy else self.up_s):
+        patience_s = DOWN_S / max(1.0, self.load) if busy else self.up_s  # the farther too slow, the sooner
+        if now_s - self.since < patience_s:
             return False
         self._step(1 if busy else -1, now_s)
         return True

@@ -9,10 +9,11 @@ usable inside another program: make a ``LiveStream`` and call ``run`` in a threa
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bystander.errors import LiveError, SettingsError
+from bystander.errors import InputError, LiveError, SettingsError
 from bystander.run.control import Control, FaceStatus, LiveStatus
 from bystander.run.face_filter import Detect, FaceFilter, FilterSettings
 from bystander.run.governor import Governor, in_words
@@ -28,6 +29,8 @@ log = logging.getLogger("bystander")
 NO_PICTURE = "bystander: waiting for the picture"
 STATUS_S = 0.25  # distance of two status snapshots
 POLL_S = 0.05  # how often panic and an idle input are looked at
+WARM_UP_S = 60.0  # a detector whose first call takes longer is late
+LEAST_PX = 16  # some inputs tell no size, or a nonsensical one, before their first picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class LiveSettings:
     lookahead_s: float = 0.2  # a new face is covered in so much of the past, too; picture and sound are late by it
     imgsz: int = 640  # px, long side of the detector's picture at best
     deadline_s: float = 0.5  # a detector that takes longer is late
-    faults_in_row: int = 90  # so many frames covered whole by faults, one after the other, end the stream
+    faults_in_row: int = 150  # so many frames covered whole by faults, one after the other, end the stream
     stall_s: float = 0.5  # without a new picture for so long the last one is shown again
     slate_s: float = 2.0  # and after so long the slate
     repeat_s: float = 0.2  # distance of repeats and slates
@@ -73,6 +76,7 @@ class LiveStream:
         self.outputs, self.outlets = outputs, list[Outlet]()
         self.arrived: dict[int, float] = {}  # frame index -> when it came in, for frames on their way
         self.shown: CoveredFrame | None = None  # newest covered picture of the input
+        self.card: CoveredFrame | None = None  # the slate
         self.out_s = -1.0  # newest time that went out
         # when anything went out, when a new picture did, when a frame came in
         self.emitted_s = self.fresh_s = self.taken_s = self.meters.clock()
@@ -86,10 +90,12 @@ class LiveStream:
         try:
             self.intake.start()
             self._until_begun()
-            info = self.intake.info
-            self.stages.change(s.imgsz, (info.width, info.height) if info else s.slate_size)
+            if self.control.stop_asked.is_set():
+                return
             self.outlets = [Outlet(o, self.meters, wait=s.wait) for o in self.outputs]
             self.emitted_s = self.fresh_s = self.meters.clock() - s.slate_s  # begin with a slate
+            self._warm_up()
+            self.intake.go.set()
             while not self.control.stop_asked.is_set() and self._turn():
                 pass
             self._emit_all(self.face_filter.release())
@@ -98,11 +104,32 @@ class LiveStream:
         self._raise_faults()
 
     def _until_begun(self) -> None:
-        """Wait for the source, unless the outputs shall have a slate meanwhile."""
-        while not self.settings.wait and self.intake.info is None and not self.intake.ended.wait(POLL_S):
-            if self.control.stop_asked.is_set():
-                return
+        """Wait for the first picture, whose size the outputs take, but for ``slate_s`` at most once it may come."""
+        since_s = self.meters.clock() if self.settings.wait else None
+        while self.intake.size is None and not self.intake.ended.wait(POLL_S):
+            if since_s is None and self.intake.info is not None:
+                since_s = self.meters.clock()
+            late = since_s is not None and self.meters.clock() - since_s > self.settings.slate_s
+            if late or self.control.stop_asked.is_set():
+                break
         self._raise_faults()
+        if self.intake.ended.is_set() and self.intake.size is None:
+            raise InputError("the input ended before its first picture; nothing of it decodes")
+
+    def _warm_up(self) -> None:
+        """Let the detector's first call, which takes seconds for some, pass while the outputs show a slate."""
+        warming = threading.Thread(
+            target=self.stages.change, args=(self.settings.imgsz, self._size()), name="bystander-warm", daemon=True
+        )
+        self.stages.warming = warming
+        warming.start()
+        self._idle()
+        end_s = self.meters.clock() + WARM_UP_S
+        while warming.is_alive() and self.meters.clock() < end_s and not self.control.stop_asked.is_set():
+            warming.join(POLL_S)
+            self._idle()
+            self._tell()
+            self._raise_faults()
 
     def _turn(self) -> bool:
         """One frame, or one wait for it. False when the stream is over."""
@@ -120,6 +147,9 @@ class LiveStream:
     def _take_choices(self) -> None:
         """People's newest word goes to the filter; what clicks settled there, to the people."""
         self.face_filter.panic = self.control.panic
+        if self.control.panic:
+            for outlet in self.outlets:
+                outlet.keep_whole()
         if self.control.choices is not self.applied:
             self.face_filter.choices = self.control.choices
         else:
@@ -179,9 +209,16 @@ class LiveStream:
         return max(min(wanted, held[0].frame.time_s - TICK_S), self.out_s + TICK_S) if held else wanted
 
     def _slate(self) -> CoveredFrame:
-        info, size = self.intake.info, self.settings.slate_size
-        width, height = (info.width, info.height) if info else size
-        return slate(width, height, NO_PICTURE)
+        """Made once a size, so that it is there when memory is not."""
+        if self.card is None or (self.card.frame.width, self.card.frame.height) != self._size():
+            self.card = slate(*self._size(), NO_PICTURE)
+        return self.card
+
+    def _size(self) -> tuple[int, int]:
+        """Of the upright picture, px, as far as it is known."""
+        info = self.intake.info
+        known = self.intake.size or ((info.width, info.height) if info else (0, 0))
+        return known if min(known) >= LEAST_PX else self.settings.slate_size
 
     def _note(self, covered: CoveredFrame, tracks: Sequence[Track], kept: frozenset[int]) -> None:
         """What the newest picture shows, for the status."""
@@ -218,8 +255,9 @@ class LiveStream:
             width=frame.width if frame else 0, height=frame.height if frame else 0,
             fps_in=round(m.rate("in"), 1), fps_out=round(m.rate("out"), 1), latency_ms=m.percentiles_ms(),
             frames=m.counts["out"], drops=m.counts["drops"] + m.counts["output_drops"], repeats=m.counts["repeats"],
-            whole=dict(m.whole), reconnects=self.intake.reconnects, imgsz=plan.imgsz, every=plan.every,
-            preview=plan.preview, slow=in_words(plan, self.stages.governor.plans[0]), faces=self.faces,
+            whole=dict(m.whole), edges=dict(m.edges), reconnects=self.intake.reconnects,
+            imgsz=plan.imgsz, every=plan.every, preview=plan.preview,
+            slow=in_words(plan, self.stages.governor.plans[0]), faces=self.faces,
             outputs=tuple(o.status for o in self.outlets),
         )  # fmt: skip
 
@@ -230,5 +268,5 @@ class LiveStream:
             outlet.closing.set()
         for outlet in self.outlets:
             outlet.close()
-        self.stages.watched.close()
+        self.stages.close()
         self.control.status = replace(self.status(), state="ended")

@@ -5,13 +5,15 @@ Times of single events go in, numbers come out, in memory of a fixed size. Never
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bystander.run.meters import Meters
 
+log = logging.getLogger("bystander")
 SAMPLES = 1024  # newest values from which percentiles are taken
 RATE_S = 4.0  # span over which rates are taken
 
@@ -23,6 +25,7 @@ class LiveMeters(Meters):
         super().__init__()
         self.clock = clock
         self.started = clock()
+        self.edges: Counter[str] = Counter()  # faults of inputs and outputs by kind
         self.latency: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
         self.moments: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
 
@@ -39,6 +42,17 @@ class LiveMeters(Meters):
         with self._lock:
             self.seconds[name] += seconds
             self.latency[name].append(seconds)
+
+    def edge(self, kind: str) -> bool:
+        """Count a fault of an input or output, which covers no frame; True the first time for this kind."""
+        with self._lock:
+            self.edges[kind] += 1
+            return self.edges[kind] == 1
+
+    def told(self, kind: str) -> None:
+        """Count a fault of an edge that was got over, log its kind once."""
+        if self.edge(kind):
+            log.warning("%s; the stream goes on", kind)
 
     def tick(self, name: str) -> None:
         """Count an event whose rate matters, e.g. a frame that came in."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bystander.errors import BystanderError, OutputError
+from bystander.errors import BystanderError, OutputError, SettingsError
 from bystander.run.backoff import BackOff
 from bystander.run.control import OutputStatus
 from bystander.run.live_meters import LiveMeters
@@ -22,6 +22,7 @@ log = logging.getLogger("bystander")
 PICTURES = 20  # waiting for the encoder; more and the oldest goes
 SOUNDS = 200
 CLOSE_S = 5.0  # so long may an output take to flush
+STARVED = 30  # pictures in a row without memory for them: the output is of no use
 PREVIEW_S = 1.0  # distance of pictures on a preview output while the machine is too slow
 
 
@@ -52,6 +53,7 @@ class Outlet:
         self.wait = wait  # True: a first connection that fails is tried again, too
         self.fatal: BystanderError | None = None  # given up
         self.begun = False  # sent something, ever
+        self.starved = 0  # pictures in a row for which there was no memory
         self.ready = threading.Condition()
         self.pictures: deque[Sent] = deque()
         self.sounds: deque[Sound] = deque(maxlen=SOUNDS)
@@ -79,6 +81,11 @@ class Outlet:
                 self.pictures.popleft()
                 self.meters.count("output_drops", self.state == "connected")
             self.ready.notify()
+
+    def keep_whole(self) -> None:
+        """Forget what waits and is not covered whole: people want nothing else to be seen from now on."""
+        with self.ready:
+            self.pictures = deque(sent for sent in self.pictures if sent.covered.whole)
 
     def offer_sound(self, sound: Sound) -> None:
         with self.ready:
@@ -123,7 +130,8 @@ class Outlet:
 
     def _give_up(self, fault: BystanderError) -> bool:
         self.state, self.fault = "waiting", str(fault)
-        if (not self.begun and not self.wait) or self.output.once:
+        first = not self.begun and (not self.wait or isinstance(fault, SettingsError))
+        if first or self.output.once:
             self.state, self.fatal = "failed", fault
             if self.begun:
                 log.error("%s; this output is given up", fault)
@@ -147,13 +155,28 @@ class Outlet:
                 if self.output.preview and self.slow and sent.covered.frame.time_s - shown_s < PREVIEW_S:
                     continue
                 shown_s = sent.covered.frame.time_s
-                with self.meters.stage("encode"):
-                    sink.picture(sent.covered)
+                if not self._send(sink, sent.covered):
+                    continue
                 self.state, self.begun, self.fault = "connected", True, ""
                 if sent.arrived_s is not None:
                     self.meters.took("total", self.meters.clock() - sent.arrived_s)
         finally:
             sink.close()
+
+    def _send(self, sink: Sink, covered: CoveredFrame) -> bool:
+        """False when there was no memory for this picture; the next one may fit again."""
+        try:
+            with self.meters.stage("encode"):
+                sink.picture(covered)
+        except MemoryError as e:
+            self.starved += 1
+            if self.starved >= STARVED:
+                raise OutputError(f"{self.output.name}: no memory for {STARVED} pictures in a row") from e
+            if self.meters.edge("output: MemoryError"):
+                log.exception("%s: no memory for a picture; such pictures are left out", self.output.name)
+            return False
+        self.starved = 0
+        return True
 
     def _only_newest(self) -> None:
         """Old pictures are of no use to a new connection."""

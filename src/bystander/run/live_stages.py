@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bystander.run.face_filter import Detect, FaceFilter
-from bystander.run.governor import Governor, in_words
+from bystander.run.governor import MAX_LOAD, Governor, in_words
 from bystander.run.live_meters import LiveMeters
 from bystander.stages.cover import slate
 from bystander.types import CoveredFrame, Detections, Frame
@@ -35,6 +35,9 @@ class Question:
     found: Detections | None = None
 
 
+CLOSE_S = 5.0  # so long a call may take at the end; the interpreter must not go away below native code
+
+
 class Watched:
     """Runs ``detect`` in a thread that may be left behind when it hangs."""
 
@@ -42,7 +45,8 @@ class Watched:
         self.detect = detect
         self.questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self.newest: Question | None = None
-        threading.Thread(target=self._work, name="bystander-detect", daemon=True).start()
+        self.thread = threading.Thread(target=self._work, name="bystander-detect", daemon=True)
+        self.thread.start()
 
     def _work(self) -> None:
         while (question := self.questions.get()) is not None:
@@ -60,7 +64,9 @@ class Watched:
         return self.newest.found
 
     def close(self) -> None:
+        """End after the answer that is awaited; one that does not come is left behind."""
         self.questions.put(None)
+        self.thread.join(CLOSE_S)
 
 
 class LiveStages:
@@ -77,10 +83,13 @@ class LiveStages:
         self.faults_in_row = 0
         self.pressure = 0.0  # load that outputs report, like the stages' own
         self.previous_s: float | None = None
+        self.late = False  # whether this frame's answer did not come in time
+        self.warming: threading.Thread | None = None
 
     def step(self, frame: Frame, *, jumped: bool = False) -> list[CoveredFrame]:
         """Take the next frame; returns what is ready to leave. ``jumped``: the source's clock did."""
         before, begin = self.meters.faults, self.meters.clock()
+        self.late = False
         try:
             ready = self._step(frame, jumped=jumped)
         except Exception as e:
@@ -104,23 +113,32 @@ class LiveStages:
         try:
             return self.watched(frame, self.deadline_s)
         except Late:
+            self.late = True
             self.fail("detector: late")
             return None
 
     def _govern(self, begin: float) -> None:
         now = self.meters.clock()
         if self.previous_s is not None:
-            load = (now - begin) / max(now - self.previous_s, 1e-6)
+            # frames behind a late one are not waited for: they cost no time, yet the machine is far too slow
+            load = MAX_LOAD if self.late else (now - begin) / max(now - self.previous_s, 1e-6)
             if self.governor.update(max(load, self.pressure), now):
                 plan = self.governor.plan
-                threading.Thread(target=self.change, args=(plan.imgsz,), name="bystander-warm", daemon=True).start()
+                self.warming = threading.Thread(
+                    target=self.change, args=(plan.imgsz,), name="bystander-warm", daemon=True
+                )
+                self.warming.start()
                 log.warning("speed: %s", in_words(plan, self.governor.plans[0]) or "everything as wished")
         self.previous_s = now
 
     def change(self, px: int, size: tuple[int, int] | None = None) -> None:
         """Work with a detector for ``px`` once it is warm; the first call of some takes seconds."""
         width, height = size or self.size
-        detector = self.make_detector(px)
+        try:
+            detector = self.make_detector(px)
+        except Exception as e:
+            log.warning("no detector for %d px (%s); the one before goes on", px, type(e).__name__)
+            return
         try:
             detector(slate(width, height, "").frame)
         except Exception as e:  # with a real frame it will fail again, and that frame is covered whole
@@ -132,6 +150,12 @@ class LiveStages:
         """Count a frame that is covered whole, log its kind once."""
         if self.meters.fail_safe(kind):
             log.error("%s%s; such frames are covered whole", kind, f" ({e})" if e else "")
+
+    def close(self) -> None:
+        """Wait for native code that still computes, but not for ever."""
+        self.watched.close()
+        if self.warming is not None:
+            self.warming.join(CLOSE_S)
 
 
 def check(frame: Frame) -> None:

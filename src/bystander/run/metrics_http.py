@@ -66,14 +66,22 @@ class Metrics:
         for kind, n in status.whole.items():
             whole.add_metric([kind], n)
         yield whole
+        edges = core.CounterMetricFamily("bystander_edge_faults", "faults of inputs and outputs", labels=["kind"])
+        for kind, n in status.edges.items():
+            edges.add_metric([kind], n)
+        yield edges
+        connected = core.GaugeMetricFamily("bystander_output_connected", "1 while it takes pictures", labels=["output"])
+        for o in status.outputs:
+            connected.add_metric([o.name], float(o.state == "connected"))
+        yield connected
         outputs = core.CounterMetricFamily(
             "bystander_output_reconnects", "times an output was opened again", labels=["output"]
         )
         for o in status.outputs:
             outputs.add_metric([o.name], o.reconnects)
         yield outputs
-        latency = core.GaugeMetricFamily("bystander_latency_seconds", "time per stage; total: from decoded to sent",
-                                         labels=["stage", "quantile"])  # fmt: skip
+        text = "newest times per stage; total: from glass to glass, without cameras, networks and players"
+        latency = core.GaugeMetricFamily("bystander_latency_seconds", text, labels=["stage", "quantile"])
         for stage, values in status.latency_ms.items():
             for quantile, ms in zip(("0.5", "0.95", "0.99"), values, strict=True):
                 latency.add_metric([stage, quantile], ms / 1000)

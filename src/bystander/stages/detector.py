@@ -23,7 +23,7 @@ class DetectorSettings:
     imgsz: int = 640  # px, long side of the detector's picture
     min_score: float = 0.1  # weaker candidates are not reported; the tracker judges the weak ones
     nms_iou: float = 0.45
-    limit: int = 500  # faces a frame
+    limit: int = 3000  # faces a frame; more than ``FaceFilter`` believes, so that none is left out in silence
 
     def __post_init__(self) -> None:
         if not 64 <= self.imgsz <= 4096:
@@ -44,6 +44,10 @@ class Detector:
         if rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] != 5 + len(self.model.names):
             raise ModelError(f"{self.model.id}: predictions of shape {rows.shape} do not fit {self.model.names}")
         found = decode(rows[0], self.model.names, self.settings)
+        height, width = images.shape[2:]
+        centre = (found.xyxy[:, :2] + found.xyxy[:, 2:]) / 2
+        if ((centre < -self.model.stride) | (centre > np.add((width, height), self.model.stride))).any():
+            raise ModelError(f"{self.model.id}: faces outside of the picture")  # so they are somewhere else inside
         xyxy = boxes.clip(box.to_frame(found.xyxy), frame.width, frame.height)
         visible = ((xyxy[:, 2:] - xyxy[:, :2]) >= 1).all(axis=1)
         return Detections(xyxy[visible], found.score[visible], found.foreground[visible])

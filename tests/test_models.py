@@ -7,6 +7,7 @@ import pytest
 from bystander.errors import ModelError
 from bystander.models import SHIPPED, WEIGHTS, open_model
 from bystander.models.onnx import checked
+from bystander.settings import Settings
 
 
 @pytest.mark.parametrize("size", [(192, 320), (384, 640), (32, 32)])
@@ -16,6 +17,26 @@ def test_the_shipped_model_runs_at_any_multiple_of_its_stride(size):
     rows = model(np.zeros((1, 3, *size), np.float32))
     assert rows.shape == (1, 3 * sum(size[0] // s * (size[1] // s) for s in (8, 16, 32)), 5 + len(model.names))
     assert np.isfinite(rows).all()
+
+
+def test_both_shipped_models_find_the_same_faces():
+    """Telling roles changes neither boxes nor objectness: what differs is rounding, on the way from one to the other."""
+    images = np.random.default_rng(0).random((1, 3, 192, 320), np.float32)
+    with_roles, without = open_model("n"), open_model("n-face")
+    assert (with_roles.names, without.names) == (("interview", "background"), ("face",))
+    apart = np.abs(with_roles(images)[..., :5] - without(images)[..., :5])
+    assert apart[..., :4].max() < 0.02  # px
+    assert apart[..., 4].max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [({}, "n"), ({"keep": "none"}, "n-face"), ({"keep": "10,20@1"}, "n-face"), ({"keep": "auto 1,2@3"}, "n"),
+     ({"keep": "none", "model": "my.onnx"}, "my.onnx")],
+)  # fmt: skip
+def test_roles_are_told_where_a_rule_asks_for_them(values, name):
+    """Without the rule "auto" the shipped model that takes less time is opened; a model of one's own always."""
+    assert Settings(**values).weights() == name
 
 
 def test_altered_weights_are_refused(tmp_path):

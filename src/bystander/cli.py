@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
                    f"(default {CELLS})")  # fmt: skip
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
-    f.add_argument("--model", help="shipped model (n, n-roles) or path of an ONNX file")
+    f.add_argument("--model", help="shipped model (n, n-face) or path of an ONNX file")
     f.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
     f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
     f.add_argument("--recalibrate", action="store_true", help="measure again what is fastest here")
@@ -215,7 +215,7 @@ def cmd_file(a: argparse.Namespace) -> int:
 
 def warned_task(a: argparse.Namespace, settings: Settings) -> Task:
     """The command, understood; a cover that is too weak is told before the work begins."""
-    model = open_model(settings.model, replace(settings.runtime(), anew=a.recalibrate))
+    model = open_model(settings.weights(), replace(settings.runtime(), anew=a.recalibrate))
     task = Task(settings, a.preview, a.json, a.quiet, model=model, tracks=a.tracks)
     if line := weakness(settings.filter().cover):
         warn(task, f"warning: {line}", a.source)
@@ -227,7 +227,7 @@ def role_notes(task: Task) -> tuple[str, ...]:
     if task.settings.rule() != "auto" or INTERVIEW in task.model.names:
         return ()
     line = f"{task.model.id} knows faces but no roles, so everybody is covered; to keep somebody, give "
-    return (line + "--keep X,Y@SECONDS, --keep-zone or --keep largest, or let --model n-roles decide",)
+    return (line + "--keep X,Y@SECONDS, --keep-zone or --keep largest, or let --model n decide",)
 
 
 def cover_one(task: Task, source: Path, out: Path, stem: str | None = None) -> bool:
@@ -392,8 +392,8 @@ def cmd_demo(a: argparse.Namespace) -> int:
     make_folder(folder)
     original, covered = folder / "original.mp4", folder / "covered.mp4"
     make_demo_clip(original)
-    settings = Settings(overwrite=True)
-    task = Task(settings, model=open_model(settings.model, settings.runtime()))
+    settings = Settings(keep="none", overwrite=True)
+    task = Task(settings, model=open_model(settings.weights(), settings.runtime()))
     hits, faces = 0, 0
 
     def on_frame(frame: CoveredFrame, _total: int) -> None:

@@ -59,7 +59,7 @@ def add_audit(sub: Any) -> None:
     p.add_argument("--report", type=Path, metavar="FILE.html|DIR", help="a page with timeline and worst moments")
     p.add_argument("--json", type=Path, dest="json_out", metavar="OUT.json", help="all figures")
     p.add_argument("--overwrite", action="store_true", help="replace the report and the JSON if they exist")
-    p.add_argument("--model", default="n", help="shipped model (n, n-roles) or path of an ONNX file")
+    p.add_argument("--model", default="n-face", help="shipped model (n, n-face) or path of an ONNX file")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

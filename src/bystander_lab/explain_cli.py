@@ -23,7 +23,7 @@ def add_explain(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--target", choices=TARGETS, default="", help="default: what the face was taken for")
     p.add_argument("--layer", default="auto", help="layer of the network, by number (default auto)")
     p.add_argument("--method", choices=METHODS, default=METHOD, help=f"default {METHOD}")
-    p.add_argument("--weights", default="n-roles", help="shipped model or exported ONNX file (default n-roles)")
+    p.add_argument("--weights", default="n", help="shipped model or exported ONNX file (default n)")
     p.add_argument("--imgsz", type=int, default=640, help="px, long side of the detector's picture")
     p.add_argument("--from", dest="start_s", type=float, default=0.0, metavar="S", help="film: start here")
     p.add_argument("--seconds", type=float, default=10.0, help="film: explain this much of it (default 10)")

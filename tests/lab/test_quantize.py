@@ -14,7 +14,7 @@ from bystander_lab.cli import main
 from bystander_lab.quantize import Quantizer, QuantizeSettings, change, drawn, quantize, search, verdict
 from bystander_lab.widerface import DataError
 
-SOURCE = WEIGHTS / SHIPPED["n"]
+SOURCE = WEIGHTS / SHIPPED["n-face"]
 
 
 @pytest.fixture(scope="module")

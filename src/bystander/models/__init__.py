@@ -20,7 +20,8 @@ log = logging.getLogger("bystander")
 WEIGHTS = Path(__file__).parent / "weights"
 DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
-SHIPPED = {"n": "yolov5n-face.onnx", "n-roles": "yolov5n-roles.onnx"}
+# "n-face" finds the same faces as "n" and tells no roles, which takes a fifth less time
+SHIPPED = {"n": "yolov5n-roles.onnx", "n-face": "yolov5n-face.onnx"}
 
 
 @dataclass(frozen=True, slots=True)

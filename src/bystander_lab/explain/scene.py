@@ -72,7 +72,7 @@ class Scene:
         return xyxy * np.float32(scale) + np.array(self.inner[:2] * 2, np.float32)
 
 
-def open_for_explaining(weights: str | Path = "n-roles", imgsz: int = 640) -> Opened:
+def open_for_explaining(weights: str | Path = "n", imgsz: int = 640) -> Opened:
     """A shipped model by name or an exported ONNX file. ModelError or DataError when it is neither."""
     DetectorSettings(imgsz=imgsz)  # refuses sizes out of range
     return Opened(open_model(weights), rebuild(read_weights(weights).path), imgsz)

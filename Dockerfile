@@ -7,10 +7,12 @@ ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 # what of pyproject.toml's extras is in it; openvino is faster on recent Intel processors, for 181 MB more
 ARG EXTRAS=web,live
-# onnxruntime-gpu, or a wheel in docker/wheels, takes the place of onnxruntime; it brings no CUDA, which BASE must have
+# onnxruntime-gpu==VERSION, or a wheel in docker/wheels, in the place of onnxruntime; the CUDA that it needs is BASE's
 ARG ORT=onnxruntime
 # compiled modules are checked by content, not by time: the same input gives the same files
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 SOURCE_DATE_EPOCH=1700000000
+# the system's packages have other versions on every base
+# hadolint ignore=DL3008
 RUN python3 -c 'import ensurepip, venv' 2>/dev/null || { \
       apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv \
       && rm -rf /var/lib/apt/lists/*; }
@@ -28,10 +30,8 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation -w /wheel . \
     && /build/bin/pip --python /opt/bystander/bin/python install --only-binary :all: -c constraints.txt \
        "bystander[${EXTRAS}] @ file://$(echo /wheel/*.whl)" \
     && if [ "${ORT}" != onnxruntime ]; then \
-         version=$(/opt/bystander/bin/python -c 'from importlib.metadata import version as v; print(v("onnxruntime"))') \
-         && case "${ORT}" in *.whl) ort="${ORT}";; *) ort="${ORT}==${version}";; esac \
-         && /build/bin/pip --python /opt/bystander/bin/python uninstall -y onnxruntime \
-         && /build/bin/pip --python /opt/bystander/bin/python install --only-binary :all: --no-deps "${ort}"; \
+         /build/bin/pip --python /opt/bystander/bin/python uninstall -y onnxruntime \
+         && /build/bin/pip --python /opt/bystander/bin/python install --only-binary :all: --no-deps "${ORT}"; \
        fi
 
 FROM ${BASE}
@@ -39,6 +39,7 @@ FROM ${BASE}
 ARG SRT=libsrt1.5-gnutls
 # further packages of the base's system, such as TensorRT's libraries
 ARG APT=""
+# hadolint ignore=DL3008,SC2046
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ${SRT} ${APT} $(command -v python3 >/dev/null || echo python3) \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \

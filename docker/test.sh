@@ -39,16 +39,21 @@ lent=$(mktemp -d)
 lend=()
 apt-config dump | grep '^Acquire::' >"$lent/apt.conf" || true
 lend+=(--volume "$lent/apt.conf:/etc/apt/apt.conf.d/99lent:ro")
-pip() { python3 -m pip "$@"; }
-pip config list | sed -E "s/^[a-z]+\.([a-z-]+)='(.*)'$/\1 = \2/" | { echo '[global]'; cat; } >"$lent/pip.conf"
+python3 -m pip config list | sed -nE "s/^[a-z]+\.([a-z-]+)='(.*)'$/\1 = \2/p" | { echo '[global]'; cat; } >"$lent/pip.conf"
 lend+=(--volume "$lent/pip.conf:/etc/pip.conf:ro")
-for path in $(grep -oE '(^|[ =/])/[A-Za-z0-9/._-]+' "$lent/pip.conf" | grep -oE '/[A-Za-z0-9].*' | sort -u); do
-  if [ -e "$path" ]; then lend+=(--volume "$path:$path:ro"); fi
-done
+# a certificate goes by another name: the build installs a file of its own where this machine's may lie
+certificate=$(sed -n 's/^cert = //p' "$lent/pip.conf" | head -1)
+if [ -n "$certificate" ]; then
+  sed -i "s|^cert = .*|cert = /run/lent.crt|" "$lent/pip.conf"
+  lend+=(--volume "$certificate:/run/lent.crt:ro")
+fi
+while read -r path; do
+  if [ -d "$path" ]; then lend+=(--volume "$path:$path:ro"); fi
+done < <(grep -oE '(file://| )/[A-Za-z0-9/._-]+' "$lent/pip.conf" | grep -oE '/[A-Za-z0-9].*' | sort -u)
 
 say "building"
 begun=$SECONDS
-nice -n "${NICE:-0}" buildah --root "$CACHE/storage" --runroot "$CACHE/run" --storage-driver vfs build --quiet \
+nice -n "${NICE:-0}" buildah --root "$CACHE/storage" --runroot "$CACHE/run" --storage-driver vfs build \
   --isolation chroot --format docker --layers=false --build-arg BASE="$base" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
   ${EXTRAS:+--build-arg EXTRAS="$EXTRAS"} "${lend[@]}" --tag "$IMAGE" . >"$CACHE/build.log" 2>&1 ||

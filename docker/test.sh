@@ -48,7 +48,7 @@ if [ -n "$certificate" ]; then
   lend+=(--volume "$certificate:/run/lent.crt:ro")
 fi
 while read -r path; do
-  if [ -d "$path" ]; then lend+=(--volume "$path:$path:ro"); fi
+  if [ -e "$path" ]; then lend+=(--volume "$path:$path:ro"); fi
 done < <(grep -oE '(file://| )/[A-Za-z0-9/._-]+' "$lent/pip.conf" | grep -oE '/[A-Za-z0-9].*' | sort -u)
 
 say "building"

@@ -22,5 +22,8 @@ for channel in "${@:-one}"; do
 done
 sed -e "s|sha256:!PUBLISH_KEY!|$(cat "$folder/publish_key")|" -e "s|sha256:!WORKER_KEY!|$worker|" \
   docker/mediamtx.yml >"$folder/mediamtx.yml"
-grep -qs '^BYSTANDER_SECRETS=' .env || echo "BYSTANDER_SECRETS=./$folder" >>.env
+if ! grep -qs '^BYSTANDER_SECRETS=' .env; then
+  [ -z "$(tail -c 1 .env 2>/dev/null)" ] || echo >>.env
+  echo "BYSTANDER_SECRETS=./$folder" >>.env
+fi
 echo "made in $folder/: publish with user publisher and the key in $folder/publish_key; log in with $folder/web_token"

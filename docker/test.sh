@@ -47,14 +47,16 @@ if [ -n "$certificate" ]; then
   sed -i "s|^cert = .*|cert = /run/lent.crt|" "$lent/pip.conf"
   lend+=(--volume "$certificate:/run/lent.crt:ro")
 fi
+# folders with packages; an index in a folder refers to files beside it
 while read -r path; do
+  path=${path%/simple}
   if [ -e "$path" ]; then lend+=(--volume "$path:$path:ro"); fi
 done < <(grep -oE '(file://| )/[A-Za-z0-9/._-]+' "$lent/pip.conf" | grep -oE '/[A-Za-z0-9].*' | sort -u)
 
 say "building"
 begun=$SECONDS
 nice -n "${NICE:-0}" buildah --root "$CACHE/storage" --runroot "$CACHE/run" --storage-driver vfs build \
-  --isolation chroot --format docker --layers=false --build-arg BASE="$base" \
+  --isolation chroot --format docker --layers --build-arg BASE="$base" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
   ${EXTRAS:+--build-arg EXTRAS="$EXTRAS"} "${lend[@]}" --tag "$IMAGE" . >"$CACHE/build.log" 2>&1 ||
   { tail -30 "$CACHE/build.log"; fail "the image does not build"; }

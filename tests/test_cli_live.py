@@ -108,9 +108,7 @@ def test_addresses_and_token_from_files_are_in_no_argument_and_no_output(tmp_pat
         port = free.getsockname()[1]
     command = [*COMMAND, str(clip), f"@{tmp_path / 'out'}", "--realtime", "--wait", "--json", "--control", str(port),
                "--token-file", str(tmp_path / "token"), "--faults", "100000"]  # fmt: skip
-    asked = urllib.request.Request(
-        f"http://127.0.0.1:{port}/status", headers={"Authorization": "Bearer s3cret-token"}
-    )
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/status", headers={"Authorization": "Bearer s3cret-token"})
     with subprocess.Popen(command, stderr=PIPE) as child:
         status, end = None, time.monotonic() + 60
         while status is None and child.poll() is None and time.monotonic() < end:

@@ -107,7 +107,7 @@ def test_addresses_and_token_from_files_are_in_no_argument_and_no_output(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [*COMMAND, str(clip), f"@{tmp_path / 'out'}", "--realtime", "--wait", "--json", "--control", str(port),
-               "--token-file", str(tmp_path / "token"), "--faults", "100000"]  # fmt: skip
+               "--token-file", str(tmp_path / "token"), "--faults", "100000", "--device", "cpu"]  # fmt: skip
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/status", headers={"Authorization": "Bearer s3cret-token"})
     with subprocess.Popen(command, stderr=PIPE) as child:
         status, end = None, time.monotonic() + 60

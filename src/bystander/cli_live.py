@@ -46,7 +46,7 @@ def add_live(sub: Any) -> None:
     """The subcommand's arguments."""
     p = sub.add_parser("live", help="cover the faces in a camera's picture or a stream, as it comes in")
     p.add_argument("source", metavar="IN", help="/dev/video0, 0, rtsp:, rtmp:, srt:, http(s):, udp:, - , a file with "
-                   "--realtime; env:NAME takes the address from the environment, @FILE from a file's first line")  # fmt: skip
+                   "--realtime; env:NAME takes the address from the environment, @FILE from a file")  # fmt: skip
     p.add_argument("outs", nargs="+", metavar="OUT", help="rtmp(s):, srt:, rtsp:, udp:, a folder/ (HLS), "
                    "a .mkv .mp4 .ts file, mjpeg://:PORT, vcam, - ; env:NAME, @FILE")  # fmt: skip
     p.add_argument("--realtime", action="store_true", help="play a file at its own pace")

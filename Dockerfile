@@ -29,10 +29,15 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation -w /wheel . \
     && python3 -m venv --without-pip /opt/bystander \
     && /build/bin/pip --python /opt/bystander/bin/python install --only-binary :all: -c constraints.txt \
        "bystander[${EXTRAS}] @ file://$(echo /wheel/*.whl)" \
+    && install -D -m 644 -t /opt/bystander/share /portrait.png LICENSE docs/model-card.md \
     && if [ "${ORT}" != onnxruntime ]; then \
          /build/bin/pip --python /opt/bystander/bin/python uninstall -y onnxruntime \
          && /build/bin/pip --python /opt/bystander/bin/python install --only-binary :all: --no-deps "${ORT}"; \
-       fi
+       fi \
+    # libraries' own tests, and what ONNX Runtime brings for making models
+    && find /opt/bystander -path '*/tests/*' -name 'test_*' -type f -delete \
+    && rm -r /opt/bystander/lib/python3.*/site-packages/onnxruntime/transformers \
+       /opt/bystander/lib/python3.*/site-packages/onnxruntime/quantization
 
 FROM ${BASE}
 # Debian 12 and 13, Ubuntu 24.04; empty where there is none: then without SRT
@@ -46,7 +51,6 @@ RUN apt-get update \
     && { getent passwd 1000 || useradd --uid 1000 --user-group --no-create-home --home-dir /tmp bystander; } \
     && install -d -m 1777 /work /data /cache
 COPY --from=build /opt/bystander /opt/bystander
-COPY --from=build /portrait.png LICENSE docs/model-card.md /opt/bystander/share/
 # any user may run it (--user): home and caches lie in /tmp, films of the web app in /data
 ENV PATH=/opt/bystander/bin:${PATH} HOME=/tmp XDG_CACHE_HOME=/tmp XDG_DATA_HOME=/data \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 BYSTANDER_PORTRAIT=/opt/bystander/share/portrait.png

@@ -28,9 +28,13 @@ base=${BASE:-localhost/debian:bookworm}
 if [ -z "${BASE:-}" ] && ! builder image exists 2>/dev/null "$base" && ! builder inspect --type image "$base" >/dev/null 2>&1; then
   say "bootstrapping Debian"
   [ -e "$CACHE/debian/etc/debian_version" ] || debootstrap --variant=minbase bookworm "$CACHE/debian" >"$CACHE/debootstrap.log"
+  # what the slim images of Debian leave out
+  rm -rf "$CACHE"/debian/var/cache/apt/archives/*.deb "$CACHE"/debian/var/lib/apt/lists/* \
+    "$CACHE"/debian/usr/share/{doc,man,info,locale}/*
   container=$(builder from scratch)
   builder add --quiet "$container" "$CACHE/debian" / >/dev/null
   builder commit --quiet "$container" "$base" >/dev/null
+  megabytes "$CACHE/debian" >"$CACHE/base.mb"
   rm -rf --one-file-system "$CACHE/debian"
 fi
 
@@ -56,7 +60,7 @@ done < <(grep -oE '(file://| )/[A-Za-z0-9/._-]+' "$lent/pip.conf" | grep -oE '/[
 say "building"
 begun=$SECONDS
 nice -n "${NICE:-0}" buildah --root "$CACHE/storage" --runroot "$CACHE/run" --storage-driver vfs build \
-  --isolation chroot --format docker --layers --build-arg BASE="$base" \
+  --isolation chroot --format docker ${LAYERS:+--layers} --build-arg BASE="$base" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
   ${EXTRAS:+--build-arg EXTRAS="$EXTRAS"} "${lend[@]}" --tag "$IMAGE" . >"$CACHE/build.log" 2>&1 ||
   { tail -30 "$CACHE/build.log"; fail "the image does not build"; }
@@ -68,8 +72,7 @@ container=$(builder from --pull-never "$IMAGE")
 root=$(builder mount "$container")
 config() { builder inspect --type image --format "$1" "$IMAGE"; }
 total=$(megabytes "$root")
-below=$(megabytes "$(builder mount "$(builder from --pull-never "$base")")")
-say "size: $total MB ($below MB of it the base)"
+say "size: $total MB (base: $([ -n "${BASE:-}" ] || cat "$CACHE/base.mb"), /opt/bystander: $(megabytes "$root/opt/bystander"))"
 ((total < LIMIT_MB)) || [ -n "${EXTRAS:-}" ] || fail "larger than $LIMIT_MB MB"
 
 absent() { [ -z "$(find "$root" -xdev "$@" -print -quit)" ] || fail "in the image: $(find "$root" -xdev "$@" | head -3)"; }

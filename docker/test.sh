@@ -102,6 +102,7 @@ mapfile -t health < <(config '{{range .Docker.Config.Healthcheck.Test}}{{println
 run() {
   local user=$1
   shift
+  # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --mount --pid --fork --kill-child --net --uts --ipc -- bash -euc '
     root=$1 work=$2 user=$3; shift 3
     mount --make-rprivate /
@@ -160,13 +161,19 @@ run 4321:4321 "${entrypoint[@]}" file demo/side_by_side.png still.png --quiet ||
 [ "$(stat -c %u "$work/still.png")" = 4321 ] || fail "the covered picture belongs to somebody else"
 chown -R 1000:1000 "$work"
 
-# start NAME COMMAND...: in the background; $server is its unshare, $inside its process 1
+# start LOG COMMAND...: in the background; $server waits for it, $inside is the container's process 1, as seen from here
 start() {
   local log=$1
   shift
   run 1000:1000 "$@" >"$log" 2>&1 &
   server=$!
-  for _ in $(seq 100); do inside=$(pgrep -P "$server") && return; sleep 0.1; done
+  inside=$server
+  for _ in $(seq 100); do
+    grep -q '^NSpid:.*[[:space:]]1$' "/proc/$inside/status" 2>/dev/null && return
+    inside=$(pgrep -P "$inside" | head -1) || true
+    inside=${inside:-$server}
+    sleep 0.1
+  done
   fail "nothing started"
 }
 # stop: SIGTERM as docker stop sends it, to process 1

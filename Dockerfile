@@ -47,6 +47,7 @@ ARG APT=""
 # hadolint ignore=DL3008,SC2046
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ${SRT} ${APT} $(command -v python3 >/dev/null || echo python3) \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \
     && { getent passwd 1000 || useradd --uid 1000 --user-group --no-create-home --home-dir /tmp bystander; } \
     && install -d -m 1777 /work /data /cache

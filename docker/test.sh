@@ -79,7 +79,7 @@ absent() { [ -z "$(find "$root" -xdev "$@" -print -quit)" ] || fail "in the imag
 absent -path '*-packages/torch*'
 absent -path '*/bin/*' -regex '.*/\(.*-\)?\(gcc\|g\+\+\|cc\|c\+\+\|clang\|ld\|as\|make\|rustc\|go\|nvcc\)\(-[0-9.]+\)?'
 absent \( -path '*/.cache/pip*' -o -path "$root/var/lib/apt/lists/*_Packages*" -o -path '*/archives/*.deb' \)
-absent \( -path "$root/opt/*" -name 'pip*' -o -path "$root/src" -o -path "$root/wheel" -o -name '*.whl' -path "$root/opt/*" \)
+absent \( -path '*/bystander/*-packages/pip' -o -path '*/opt/bystander/bin/pip*' -o -path "$root/src" -o -path "$root/wheel" \)
 absent \( -path "$root/etc/pip.conf" -o -path "$root/etc/apt/apt.conf.d/99lent" \) -size +0
 absent -path '*/weights/*' -name '*.onnx' -size 0
 [ -n "$(find "$root/opt/bystander" -name '*.onnx' -size +1M)" ] || fail "no model in the image"

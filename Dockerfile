@@ -36,7 +36,7 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation -w /wheel . \
        fi \
     # libraries' own tests, and what ONNX Runtime brings for making models
     && find /opt/bystander -path '*/tests/*' -name 'test_*' -type f -delete \
-    && rm -r /opt/bystander/lib/python3.*/site-packages/onnxruntime/transformers \
+    && rm -rf /opt/bystander/lib/python3.*/site-packages/onnxruntime/transformers \
        /opt/bystander/lib/python3.*/site-packages/onnxruntime/quantization
 
 FROM ${BASE}

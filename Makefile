@@ -1,9 +1,10 @@
 # make demo: set up and run the main job.  make test: set up and pass the tests.
+# make image-test: build the container image and run it, without Docker; root, and apt install buildah debootstrap.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test image-test clean
 
 $(VENV)/bin/bystander: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,9 @@ test: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest
+
+image-test:
+	bash docker/test.sh
 
 clean:
 	rm -rf $(VENV) demo

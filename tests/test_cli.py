@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bystander.cli import main
+from bystander.errors import BystanderError
 from bystander.settings import Settings, load_settings
 from bystander.stages.cover import CELLS, MAX_CELLS, SAFE_CELLS
 from fakes import make_clip, packets
@@ -369,6 +370,19 @@ def test_no_permission_is_told(tmp_path, capsys):
     finally:
         tmp_path.chmod(0o700)
     assert "not writable" in capsys.readouterr().err
+
+
+def test_the_demos_portrait_may_be_a_file(tmp_path, monkeypatch):
+    """The container has the picture without scikit-image; one that cannot be read is told."""
+    from bystander import demo
+
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "face.png"), picture)
+    monkeypatch.setenv(demo.PORTRAIT, str(tmp_path / "face.png"))
+    assert np.array_equal(demo.portrait(), picture[..., ::-1])  # RGB
+    monkeypatch.setenv(demo.PORTRAIT, str(tmp_path / "none.png"))
+    with pytest.raises(BystanderError, match=r"none\.png"):
+        demo.portrait()
 
 
 def test_the_demo_covers_real_faces(tmp_path, capsys):

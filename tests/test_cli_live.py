@@ -5,9 +5,11 @@ import logging
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from subprocess import PIPE
 
@@ -69,6 +71,8 @@ def test_standard_input_to_standard_output(tmp_path):
      (["a.mp4", "b.xyz", "--realtime"], "unknown kind of output"), (["a.mp4", "-", "-", "--realtime"], "given once"),
      (["a.mp4", "b.mkv", "--realtime", "--lookahead", "2000"], "between 0 and 1000"),
      (["a.mp4", "b.mkv", "--realtime", "--metrics", "x"], "give a port"),
+     (["a.mp4", "@none", "--realtime"], "none: cannot be read"),
+     (["a.mp4", "b.mkv", "--realtime", "--control", "0", "--token-file", "none"], "none: cannot be read"),
      (["gopher://x", "b.mkv"], "unknown kind of address"), (["env:NOT_THERE", "b.mkv"], "environment"),
      (["a.mp4", "rtmp://127.0.0.1:1/live/s3cret-key", "--realtime"], "cannot be opened"),
      (["a.mp4", "b.mkv", "--realtime", "--keep", "somebody"], "somebody")],
@@ -104,6 +108,32 @@ def test_secrets_are_wiped_from_the_process_title_and_absent_from_all_output(tmp
     assert b"next try" in err
     for secret in (b"s3cret", b"passw0rd"):
         assert secret not in out + err
+
+
+def test_addresses_and_token_from_files_are_in_no_argument_and_no_output(tmp_path):
+    """As in a container: /proc/PID/cmdline shows the files' names from the start; the control takes their token."""
+    clip = make_clip(tmp_path / "a.mp4", frames=1000)
+    (tmp_path / "out").write_text("rtmp://127.0.0.1:1/live/s3cret-key\n")
+    (tmp_path / "token").write_text("s3cret-token\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*COMMAND, str(clip), f"@{tmp_path / 'out'}", "--realtime", "--wait", "--json", "--control", str(port),
+               "--token-file", str(tmp_path / "token"), "--faults", "100000", "--device", "cpu"]  # fmt: skip
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/status", headers={"Authorization": "Bearer s3cret-token"})
+    with subprocess.Popen(command, stderr=PIPE) as child:
+        status, end = None, time.monotonic() + 60
+        while status is None and child.poll() is None and time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(asked, timeout=5) as answer:
+                    status = json.load(answer)
+            except OSError:
+                time.sleep(0.1)
+        title = Path(f"/proc/{child.pid}/cmdline").read_bytes() if Path("/proc/self").exists() else b""
+        child.send_signal(signal.SIGTERM)
+        _, err = child.communicate(timeout=30)
+    assert status is not None
+    for secret in (b"s3cret-key", b"s3cret-token"):
+        assert secret not in title + err + json.dumps(status).encode()
 
 
 def test_ctrl_c_closes_the_recording(tmp_path):

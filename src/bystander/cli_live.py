@@ -24,7 +24,7 @@ from typing import Any
 
 from bystander.errors import BystanderError, LiveError, SettingsError
 from bystander.interrupts import held_back
-from bystander.media.address import LOOPBACK, NETWORK, Address, masked, parse, scrub, secrets
+from bystander.media.address import LOOPBACK, NETWORK, Address, first_line, masked, parse, scrub, secrets
 from bystander.media.live_sinks import StreamSettings, open_sink
 from bystander.media.live_source import open_live
 from bystander.models import DEVICES, PRECISIONS, open_model
@@ -50,9 +50,9 @@ def add_live(sub: Any) -> None:
     """The subcommand's arguments."""
     p = sub.add_parser("live", help="cover the faces in a camera's picture or a stream, as it comes in")
     p.add_argument("source", metavar="IN", help="/dev/video0, 0, rtsp:, rtmp:, srt:, http(s):, udp:, - , a file with "
-                   "--realtime; env:NAME takes the address from the environment")  # fmt: skip
+                   "--realtime; env:NAME takes the address from the environment, @FILE from a file")  # fmt: skip
     p.add_argument("outs", nargs="+", metavar="OUT", help="rtmp(s):, srt:, rtsp:, udp:, a folder/ (HLS), "
-                   "a .mkv .mp4 .ts file, mjpeg://:PORT, vcam, - ; env:NAME")  # fmt: skip
+                   "a .mkv .mp4 .ts file, mjpeg://:PORT, vcam, - ; env:NAME, @FILE")  # fmt: skip
     p.add_argument("--realtime", action="store_true", help="play a file at its own pace")
     p.add_argument("--lookahead", type=float, default=200, metavar="MS", help="0 to 1000 (default 200): how long "
                    "a new face is covered in the past, and how late picture and sound are")  # fmt: skip
@@ -81,6 +81,7 @@ def add_live(sub: Any) -> None:
     p.add_argument(
         "--control", metavar="[HOST]:PORT", help=f"control over HTTP; the token is ${TOKEN} or made up and told"
     )
+    p.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is the token of --control")
     p.add_argument("--metrics", metavar="[HOST]:PORT", help="Prometheus metrics over HTTP")
     p.add_argument("--json", action="store_true", help="logs and status as JSON lines on standard error")
     p.add_argument("--quiet", action="store_true", help="no status line")
@@ -177,10 +178,11 @@ def output_of(address: Address, name: str, encoding: StreamSettings) -> Output:
 def serve(a: argparse.Namespace, wires: Wires, stack: ExitStack) -> None:
     """Start the HTTP sides that were asked for."""
     if a.control:
-        token = os.environ.get(TOKEN) or randomness.token_urlsafe(16)
+        given = first_line(a.token_file) if a.token_file else os.environ.get(TOKEN)
+        token = given or randomness.token_urlsafe(16)
         server = ControlServer(host_port("--control", a.control), token, wires.control, lambda: preview(wires.stream))
         stack.callback(server.close)
-        told = "" if os.environ.get(TOKEN) else f" with token {token}"
+        told = "" if given else f" with token {token}"
         wires.tell("control", f"control on port {server.port}{told}", port=server.port)
     if a.metrics:
         stack.callback(Metrics(host_port("--metrics", a.metrics), wires.control).close)

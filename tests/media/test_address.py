@@ -76,6 +76,24 @@ def test_an_address_may_come_from_the_environment(monkeypatch):
         parse("env:NOT_THERE")
 
 
+def test_an_address_may_come_from_a_file(tmp_path):
+    """@FILE keeps a key out of arguments and environment: a container's secret. What lies after the line is no part."""
+    file = tmp_path / "platform"
+    file.write_text("rtmp://h/a/key-1234\nsecond line\n")
+    assert parse(f"@{file}").url == "rtmp://h/a/key-1234"
+    assert "key-1234" not in parse(f"@{file}").name
+
+
+def test_a_file_without_an_address_is_told_without_its_content(tmp_path):
+    """Missing, empty, a folder, no text: one line that names the file."""
+    (tmp_path / "empty").write_text("\nrtmp://h/a/key-1234\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfekey-1234")
+    for name in ("missing", "empty", "bytes", "."):
+        with pytest.raises(SettingsError, match=r"cannot be read|is empty") as e:
+            parse(f"@{tmp_path / name}")
+        assert "key-1234" not in str(e.value)
+
+
 @pytest.mark.parametrize("text", ["gopher://x/y", "rtsp://[::1", "rtmp://h:99999/a/b"])
 def test_unreadable_addresses_are_refused(text):
     """A scheme that nobody knows, or a broken address, is told in one line without its tail."""

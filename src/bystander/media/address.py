@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 HIDDEN = "***"
 NO_HOST = "there is no host of that name"  # FFmpeg says: Input/output error
 KEYED = frozenset({"rtmp", "rtmps"})  # the last part of the path is a key
+LONGEST_LINE = 10_000  # characters
 SAFE = frozenset({"listen", "mode", "latency", "pkt_size"})  # parts of a query that hold no secret
 SHORTEST_SECRET = 4  # shorter texts would be found everywhere
 
@@ -69,12 +70,17 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """An address as typed; ``env:NAME`` takes it from the environment. SettingsError for a scheme nobody knows."""
+    """An address as typed; ``env:NAME`` takes it from the environment, ``@FILE`` from a file's first line.
+
+    SettingsError for a scheme nobody knows.
+    """
     if text.startswith("env:"):
         name = text[4:]
         if name not in os.environ:
             raise SettingsError(f"{text}: there is no environment variable of that name")
         text = os.environ[name]
+    elif text.startswith("@"):
+        text = first_line(Path(text[1:]))
     scheme, colon, _ = text.partition("://")
     scheme = scheme.lower()
     if colon and scheme not in NETWORK:
@@ -92,6 +98,19 @@ def parse(text: str) -> Address:
         device = f"/dev/video{text}" if text.isdecimal() else text
         return Address("device", device, device)
     return Address("file", text, text)
+
+
+def first_line(path: Path) -> str:
+    """A secret kept in a file, so that no list of processes or containers shows it. SettingsError without one."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            line = file.readline(LONGEST_LINE).strip()
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else "no text"
+        raise SettingsError(f"{path}: cannot be read ({why}); its first line is wanted") from e
+    if not line:
+        raise SettingsError(f"{path}: its first line is empty")
+    return line
 
 
 def shown(url: str) -> str:

@@ -20,7 +20,7 @@ def test_the_shipped_model_runs_at_any_multiple_of_its_stride(size):
 
 
 def test_both_shipped_models_find_the_same_faces():
-    """Telling roles changes neither boxes nor objectness: what differs is rounding, on the way from one to the other."""
+    """Telling roles changes neither boxes nor objectness: what differs is rounding on the way."""
     images = np.random.default_rng(0).random((1, 3, 192, 320), np.float32)
     with_roles, without = open_model("n"), open_model("n-face")
     assert (with_roles.names, without.names) == (("interview", "background"), ("face",))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+MACHINES = ("/api", "/static/", "/whip/", "/whep/", "/healthz", "/metrics")  # never answered with a page
 CODES = {
     400: ("bad_request", "The request makes no sense; reload the page and try again."),
     404: ("not_found", "There is nothing here; it may have been removed. Go back to the start page."),
@@ -30,18 +31,26 @@ def not_found() -> ApiError:
 
 
 def as_answer(error: ApiError) -> Response:
-    answer = jsonify({"error": {"code": error.code, "message": error.message}})
-    answer.status_code = error.status
+    """JSON for programs; people who asked for a page get one."""
+    if request.method == "GET" and wants_page():
+        wrong_token = error.code in {"bad_token", "too_many_tries"}
+        text = render_template("login.html" if wrong_token else "error.html", error=error.code, code=error.status)
+        answer = Response(text, error.status, mimetype="text/html")
+    else:
+        answer = jsonify({"error": {"code": error.code, "message": error.message}})
+        answer.status_code = error.status
     answer.headers.update(error.headers)
     return answer
 
 
 def as_http_answer(error: HTTPException) -> Response:
-    """Flask's own errors in the API's shape; a plain sentence on pages."""
+    """Flask's own errors in the same shape."""
     status = error.code or 500
     code, message = CODES.get(status, ("http_error", error.name))
     allow = getattr(error, "valid_methods", None)
     headers = {"Allow": ", ".join(sorted(allow))} if status == 405 and allow else {}
-    if request.path.startswith("/api"):
-        return as_answer(ApiError(status, code, message, headers))
-    return Response(message, status, headers, mimetype="text/plain")
+    return as_answer(ApiError(status, code, message, headers))
+
+
+def wants_page() -> bool:
+    return not request.path.startswith(MACHINES) and request.accept_mimetypes.accept_html

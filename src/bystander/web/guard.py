@@ -153,7 +153,9 @@ class Guard:
         """Whatever changes something must know what only our own page was told."""
         if request.method in SAFE or request.path.startswith(("/whip/", "/whep/")):
             return  # those: no cookie counts there; a page elsewhere fails at the origin
-        given = request.headers.get(CSRF_HEADER) or ("" if request.path != "/login" else request.form.get("csrf", ""))
+        given = request.headers.get(CSRF_HEADER, "")
+        if not given and request.path == "/login":
+            given = request.form.get("csrf_token", "")
         if not g.owner or not hmac.compare_digest(given.encode(errors="replace"), self.csrf(g.owner).encode()):
             raise ApiError(403, "bad_csrf", "This page is out of date; reload it and try again.")
 

@@ -12,6 +12,7 @@ from bystander.web import live, pages
 from bystander.web.errors import CODES, ApiError, as_answer, as_http_answer
 from bystander.web.settings import WebSettings
 from bystander.web.site import NAME, Site, site_of
+from bystander.web.words import add_words
 
 __all__ = ["create_app", "site_of"]
 log = logging.getLogger("bystander.web")
@@ -27,6 +28,7 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     site = Site(s)
     app.extensions[NAME] = site
     site.guard.install(app)
+    add_words(app)
     app.register_error_handler(ApiError, as_answer)
     app.register_error_handler(HTTPException, as_http_answer)
     app.register_error_handler(Exception, fault)

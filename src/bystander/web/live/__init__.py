@@ -1,7 +1,7 @@
-"""The live half: a browser's camera over WebRTC, covered, and back."""
+"""The live half: a browser's camera or a publisher's stream over WebRTC, covered, and back. See docs/web-live.md."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+from bystander.web.live.views import blueprint
 
-blueprint = Blueprint("live", __name__)
+__all__ = ["blueprint"]

@@ -59,7 +59,7 @@ export function bytes(count) {
 
 /** A rough length for people: hours, minutes or seconds. */
 export function span(seconds) {
-  if (seconds >= 5400) return t("time.h", { n: figure(seconds / 3600, 1) });
+  if (seconds >= 5400) return t("time.h", { n: figure(seconds / 3600, seconds < 36000 ? 1 : 0) });
   if (seconds >= 90) return t("time.min", { n: figure(seconds / 60, 0) });
   return t("time.s", { n: figure(seconds, seconds < 10 ? 1 : 0) });
 }

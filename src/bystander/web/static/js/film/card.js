@@ -56,7 +56,6 @@ function actions(film, sending) {
   if (film.state === "uploading" && !sending) found.push(button("upload", "film.resume", "resume", ""));
   if (film.state === "failed" || film.state === "cancelled") found.push(button("retry", "film.retry", "retry", ""));
   if (isBusy(film)) found.push(button("close", "film.cancel", "cancel"));
-  found.push(button("trash", "film.remove", "remove", "quiet danger-text"));
   return found;
 }
 
@@ -70,8 +69,8 @@ export function makeCard(film) {
     el("p", { class: "notice danger wrong", hidden: true }),
     el("div", { class: "film-progress" }, el("progress", { max: 1 }), el("span", { class: "hint figures" })),
     el("ul", { class: "warnings" }),
-    el("div", { class: "row wrap film-actions" }),
-    el("p", { class: "hint expiry" }, icon("clock"), el("span")));
+    el("div", { class: "film-foot" }, el("div", { class: "row wrap film-actions" }), el("p", { class: "hint expiry" }, icon("clock"), el("span")),
+      button("trash", "film.remove", "remove", "quiet danger-text")));
 }
 
 export function updateCard(card, film, sending) {

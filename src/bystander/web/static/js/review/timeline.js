@@ -95,7 +95,7 @@ function ruler() {
   if (!width || !length) return;
   const every = STEPS_S.find((s) => (s / length) * width >= TICK_PX) ?? 3600;
   const ticks = [];
-  for (let at = 0; at <= length; at += every) {
+  for (let at = 0; at <= length - every / 3; at += every) {
     const tick = el("span", { class: "tick" }, every < 1 ? clock(at) : clock(at).replace(/\.\d$/, ""));
     place(tick, { from: at / length });
     ticks.push(tick);

@@ -42,7 +42,7 @@ def address(s: WebSettings) -> tuple[str, int]:
 
 def status() -> Response:
     _, text = ask("GET", "/status")
-    return jsonify({"watch": known_object(text)})
+    return jsonify(known_object(text))
 
 
 def preview() -> Response:
@@ -58,7 +58,7 @@ def change() -> Response:
         raise ApiError(400, "bad_request", "Send a JSON object.")
     path = "/" + request.path.rpartition("/")[2]
     _, text = ask("POST", path, json.dumps(body).encode())
-    return jsonify({"watch": known_object(text)})
+    return jsonify(known_object(text))
 
 
 def ask(method: str, path: str, body: bytes | None = None) -> tuple[str, bytes]:

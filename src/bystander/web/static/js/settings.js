@@ -7,8 +7,10 @@ export function settingsForm(form, name, changed = () => {}) {
   const strength = form.querySelector(`input[name="${name}-strength"]`);
   const hint = form.querySelector("[data-keep-hint]");
   const out = form.querySelector("[data-strength-out]");
+  let roles = true;
   const show = () => {
-    say(hint, `keep.${picked("keep")}.hint`);
+    const keep = picked("keep");
+    say(hint, keep === "auto" && !roles ? "keep.auto.noroles" : `keep.${keep}.hint`);
     out.textContent = `×${Number(strength.value).toFixed(1)}`;
   };
   form.addEventListener("input", (event) => {
@@ -19,6 +21,11 @@ export function settingsForm(form, name, changed = () => {}) {
   show();
   return {
     show,
+    /** A model without roles keeps nobody by itself. */
+    knowsRoles(value) {
+      roles = value;
+      show();
+    },
     get keep() {
       return picked("keep");
     },

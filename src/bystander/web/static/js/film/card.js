@@ -5,6 +5,8 @@ import { ApiError } from "../api.js";
 
 const BUSY = new Set(["uploading", "checking", "queued", "analysing", "rendering"]);
 
+/** Once it was covered it can be looked through, whatever is done with it now. */
+export const reviewable = (film) => film.rendered_version > 0;
 export const isBusy = (film) => BUSY.has(film.state);
 export const problem = (film) => (film.error ? new ApiError(film.error.code, film.error.message).sentence : "");
 
@@ -45,9 +47,7 @@ const link = (name, key, href, kind) => el("a", { class: `button ${kind}`, href 
 
 function actions(film, sending) {
   const found = [];
-  if (film.state === "ready" || (film.state === "rendering" && film.rendered_version > 0)) {
-    found.push(link("kept", "film.review", `#film/${film.id}`, "primary"));
-  }
+  if (reviewable(film)) found.push(link("kept", "film.review", `#film/${film.id}`, "primary"));
   if (film.state === "ready") {
     const download = link("download", "film.download", `/api/films/${film.id}/download/film`, "");
     download.setAttribute("download", "");
@@ -97,7 +97,7 @@ export function updateCard(card, film, sending) {
 
 /** A picture of the covered copy, once there is one. */
 function thumbnail(frame, film) {
-  const wanted = film.state === "ready" ? `/api/films/${film.id}/media/covered.mp4#t=0.5` : "";
+  const wanted = reviewable(film) ? `/api/films/${film.id}/media/covered.mp4?version=${film.rendered_version}#t=0.5` : "";
   if (frame.dataset.src === wanted || !wanted) return;
   frame.dataset.src = wanted;
   const video = el("video", { src: wanted, muted: true, preload: "metadata", tabindex: -1, "aria-hidden": "true" });

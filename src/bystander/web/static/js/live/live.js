@@ -12,6 +12,7 @@ import * as people from "./people.js";
 import { everyPicture, Shown } from "./shown.js";
 import { startWatch } from "./watch.js";
 
+const ENDS = { idle: "ended", not_connected: "blocked" }; // why the server ended it -> our state
 const view = () => $("view-live");
 const video = () => $("live-video");
 let form;
@@ -96,7 +97,8 @@ async function connect(signal) {
   const made = new Peer({ stream: show, message: heard, end: (code) => peer === made && stop(code) });
   peer = made;
   try {
-    await made.open(stream, { mode: form.keep, style: form.style, strength: form.strength }, signal);
+    const { roles } = await made.open(stream, { mode: form.keep, style: form.style, strength: form.strength }, signal);
+    form.knowsRoles(roles !== false);
   } catch (error) {
     if (signal.aborted || peer !== made) return;
     const code = error instanceof ApiError ? (error.code === "network" ? "lost" : "refused") : "blocked";
@@ -123,7 +125,7 @@ function show(covered) {
 
 function heard(message) {
   if (message.kind === "faces") return faces(message);
-  if (message.kind === "end") return peer?.end(message.code === "idle" ? "ended" : "lost");
+  if (message.kind === "end") return peer?.end(ENDS[message.code] ?? "lost");
   if (message.kind === "error") return toast(new ApiError(message.code, message.message).sentence, "danger");
   if (message.kind === "done") return done(message);
   return undefined;

@@ -14,7 +14,7 @@ export class Peer {
     this.waiting = [];
   }
 
-  /** Offer `camera`'s video. ApiError when the server refuses, Error("blocked") when the browser cannot. */
+  /** Offer `camera`'s video; resolves to the server's answer. ApiError when the server refuses, Error("blocked") when the browser cannot. */
   async open(camera, settings, signal) {
     this.connection = new RTCPeerConnection({ iceServers: [] });
     const { connection } = this;
@@ -31,10 +31,13 @@ export class Peer {
     const { sdp, type } = connection.localDescription;
     const answer = await post("/api/live", { sdp, type, settings }, { signal });
     this.id = answer.id;
-    if (this.over) return this.goodbye();
+    if (this.over) {
+      await this.goodbye();
+      return answer;
+    }
     await connection.setRemoteDescription({ sdp: answer.sdp, type: "answer" });
     this.timer = setTimeout(() => connection.connectionState !== "connected" && this.end("blocked"), CONNECT_MS);
-    return undefined;
+    return answer;
   }
 
   took({ track, receiver }) {
@@ -73,17 +76,17 @@ export class Peer {
     this.over = true;
     clearTimeout(this.grace);
     clearTimeout(this.timer);
-    this.connection?.close();
-    this.goodbye();
+    this.goodbye().finally(() => this.connection?.close());
     this.on.end(code);
   }
 
   /** Tell the server, even while the page closes. */
   goodbye() {
-    if (!this.id) return;
+    if (!this.id) return Promise.resolve();
     const secret = document.querySelector('meta[name="csrf-token"]').content;
-    fetch(`/api/live/${this.id}`, { method: "DELETE", keepalive: true, headers: { "X-Bystander-CSRF": secret } }).catch(() => {});
+    const told = fetch(`/api/live/${this.id}`, { method: "DELETE", keepalive: true, headers: { "X-Bystander-CSRF": secret } });
     this.id = null;
+    return told.catch(() => {});
   }
 }
 

@@ -1,15 +1,15 @@
-// The faces of the last moments as a list, which holds still while the boxes move.
+// The faces of the last moments as a list, which holds stiller while the boxes move.
 import { $, el, icon, keyed } from "../dom.js";
 import { say, t } from "../words.js";
 
-const REMEMBER_MS = 4000;
+const REMEMBER_MS = 1200; // a row that blinks cannot be pressed
 const seen = new Map(); // id -> {face, at}
 
 /** One row for a list of faces; `flip(face)` when its button is pressed. */
 export function showRows(list, faces, selected, flip) {
   keyed(list, faces, (face) => face.id, () => makeRow(flip), (row, face) => {
     row.face = face;
-    row.className = `${face.kept ? "kept" : "covered"} ${face.id === selected ? "selected" : ""} ${face.gone ? "gone" : ""}`;
+    row.className = `${face.kept ? "kept" : "covered"} ${face.id === selected ? "selected" : ""}`;
     say(row.querySelector(".name"), "live.person", { n: face.id });
     say(row.querySelector(".state"), face.kept ? "verdict.kept" : "verdict.covered");
     const button = row.querySelector("button");
@@ -37,7 +37,7 @@ export function update(message, selected, flip) {
   const now = performance.now();
   for (const face of message.faces) seen.set(face.id, { face, at: now });
   for (const [id, { at }] of seen) if (now - at > REMEMBER_MS) seen.delete(id);
-  const faces = [...seen.values()].map(({ face, at }) => ({ ...face, gone: at !== now })).sort((a, b) => a.id - b.id);
+  const faces = [...seen.values()].map(({ face }) => face).sort((a, b) => a.id - b.id);
   showRows($("live-people"), faces, selected, flip);
   $("live-count").textContent = String(message.faces.length);
   $("live-nobody").hidden = faces.length > 0;

@@ -47,7 +47,8 @@ export function show() {
   $("person-none").hidden = Boolean(one) || !context.people().length;
   if (!one) return;
   say($("person-title"), "person.name", { n: one.name });
-  $("person-face").src = one.thumbnail;
+  $("person-face").hidden = !one.thumbnail;
+  if (one.thumbnail) $("person-face").src = one.thumbnail;
   $("person-face").alt = t("person.thumb", { n: one.name });
   const facts = [t("person.facts", { time: span(total(one.spans)), first: clock(one.spans[0]?.[0] ?? 0) })];
   if (one.unsure.length) facts.push(t("person.unsure", { time: span(total(one.unsure)) }));

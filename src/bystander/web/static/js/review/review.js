@@ -1,7 +1,7 @@
 // The review of one film: loads it, holds what is selected, sends edits one by one, and renders again.
 import { get, post } from "../api.js";
 import { $ } from "../dom.js";
-import { expiry, isBusy, peopleText, problem, shareOf, stateText } from "../film/card.js";
+import { expiry, isBusy, peopleText, problem, reviewable, shareOf, stateText } from "../film/card.js";
 import { removeFilm } from "../film/films.js";
 import { onFilm, one, put } from "../film/store.js";
 import { ask, tellError, toast } from "../tell.js";
@@ -65,7 +65,7 @@ function wireButtons() {
 }
 
 /** Whether edits wait that are not in the film, and nobody renders them. */
-const dirty = () => Boolean(state.loaded && state.edits && state.film?.state === "ready" && state.edits.version !== state.film.rendered_version);
+const dirty = () => Boolean(state.loaded && state.edits && !isBusy(state.film) && state.edits.version !== state.film.rendered_version);
 
 async function enter(id) {
   Object.assign(state, { id, film: null, people: [], edits: null, selected: null, loaded: false });
@@ -102,8 +102,7 @@ function filmChanged(film, old) {
   if (film.id !== state.id) return undefined;
   const before = state.film;
   state.film = film;
-  const reviewable = film.state === "ready" || (film.state === "rendering" && film.rendered_version !== null && film.people !== null);
-  if (reviewable && !state.loaded) load();
+  if (reviewable(film) && !state.loaded) load();
   else if (state.loaded && film.rendered_version !== before?.rendered_version) {
     player.open(film);
     toast(t("review.done"));

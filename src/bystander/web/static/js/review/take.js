@@ -1,18 +1,17 @@
-// Downloads. The audit report is made when somebody asks for it.
-import { post, request } from "../api.js";
+// The audit report is made when somebody asks for it, then it downloads by itself.
+import { post } from "../api.js";
 import { $, el } from "../dom.js";
+import { put } from "../film/store.js";
 import { tellError, toast } from "../tell.js";
 import { t } from "../words.js";
 
-const ASK_MS = 1500;
-const LONGEST_MS = 30 * 60 * 1000;
+const LOOK_MS = 300;
 
 export function wireTake(context) {
-  const base = () => `/api/films/${context.film().id}`;
   $("take-report").addEventListener("click", async () => {
     $("take-report").setAttribute("aria-busy", "true");
     try {
-      await report(base());
+      await report(context);
     } catch (error) {
       tellError(error);
     } finally {
@@ -21,25 +20,22 @@ export function wireTake(context) {
   });
 }
 
-async function report(base) {
-  if (!(await there(base))) {
-    await post(`${base}/audit`);
+async function report(context) {
+  const film = context.film();
+  if (film.report !== "ready") {
+    if (film.report !== "waiting") put(await post(`/api/films/${film.id}/audit`));
     toast(t("take.report.wait"));
-    const end = Date.now() + LONGEST_MS;
-    while (!(await there(base)) && Date.now() < end) await new Promise((go) => setTimeout(go, ASK_MS));
+    await settled(context, film.id);
   }
-  const link = el("a", { href: `${base}/download/report`, download: "" });
+  if (context.film()?.id !== film.id) return; // somebody went elsewhere
+  if (context.film().report !== "ready") return toast(t("take.report.failed"), "danger");
+  const link = el("a", { href: `/api/films/${film.id}/download/report`, download: "" });
   document.body.append(link);
   link.click();
   link.remove();
 }
 
-async function there(base) {
-  try {
-    await request(`${base}/download/report`, { method: "HEAD" });
-    return true;
-  } catch (error) {
-    if (error.status === 404 || error.status === 409) return false;
-    throw error;
-  }
+/** Until the report is made or failed, or the film is left; events keep the film up to date. */
+async function settled(context, id) {
+  while (context.film()?.id === id && context.film().report === "waiting") await new Promise((go) => setTimeout(go, LOOK_MS));
 }

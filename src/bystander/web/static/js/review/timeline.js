@@ -114,7 +114,7 @@ export function rows() {
 function personRow(person) {
   return el("li", { "data-kind": "person", "data-id": person.id },
     el("div", { class: "lane-head" },
-      el("button", { type: "button", class: "who", "data-do": "select" }, el("img", { src: person.thumbnail, alt: "", loading: "lazy" }), el("span")),
+      el("button", { type: "button", class: "who", "data-do": "select" }, person.thumbnail ? el("img", { src: person.thumbnail, alt: "", loading: "lazy" }) : icon("kept"), el("span")),
       el("button", { type: "button", class: "flip", "data-do": "toggle" })),
     el("div", { class: "lane" }));
 }

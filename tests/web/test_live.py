@@ -1,5 +1,7 @@
 """Live sessions over real WebRTC on this machine: what a browser gets back, whatever happens on the way."""
 
+# ruff: noqa: F811  fixtures are imported and then named as parameters
+
 import threading
 import time
 
@@ -7,73 +9,11 @@ import numpy as np
 import pytest
 
 from bystander.types import Detections
-from bystander.web.app import create_app, site_of
+from bystander.web.app import site_of
 from bystander.web.live import session as session_module
-from bystander.web.live.loop import Loop
 from bystander.web.live.server import live_of
-from bystander.web.settings import WebSettings
-from fakes import faces
-from rtc_client import BOX, OTHER, WIDTH, Browser, Camera, Client, likeness, picture, wait
-
-RAW = 0.6  # likeness from which a face counts as shown
-GREY = 12  # largest difference to 128 of a picture that shows nothing
-SLOW_S = 60.0  # other work may hold this machine up
-
-
-def find(frame):
-    """The detector of these tests: it knows where the faces are."""
-    scale = frame.width / WIDTH
-    return faces(*(tuple(v * scale for v in box) for box in (BOX, OTHER)))
-
-
-@pytest.fixture
-def loop():
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Makes an application whose detector is ``detect``."""
-    apps = []
-
-    def make(detect=find, **settings):
-        app = create_app(WebSettings(data=tmp_path / f"data{len(apps)}", **settings))
-        live_of(app).make_detector = lambda _px: detect
-        apps.append(app)
-        return app
-
-    yield make
-    for app in apps:
-        site_of(app).close()
-
-
-@pytest.fixture
-def connect(loop):
-    """Opens sessions; returns client, browser and session id."""
-    clients = []
-
-    def make(app, browser=None, camera=None, **settings):
-        browser = browser or Browser(app)
-        client = Client(loop, camera or Camera())
-        clients.append(client)
-        return client, browser, browser.live(client, **{"mode": "none", **settings})
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-def shows(client, box=BOX, since=0.0):
-    """Likeness of each returned picture that came after ``since``."""
-    return [likeness(y, box) for when, y, _ in list(client.pictures) if when >= since]
-
-
-def grey(y):
-    """Whether a returned picture shows nothing of what was sent; the middle may hold a line of text."""
-    edges = np.concatenate([y[: y.shape[0] // 3].ravel(), y[-y.shape[0] // 3 :].ravel()])
-    return np.abs(edges.astype(int) - 128).max() < GREY
+from rtc_client import OTHER, Browser, Camera, Client, picture, wait
+from rtc_fixtures import RAW, SLOW_S, connect, grey, loop, serve, shows  # noqa: F401
 
 
 def covered(client, n=30):
@@ -296,13 +236,12 @@ def test_offers_that_do_not_fit_are_refused(serve, loop):
     browser, viewer, camera = Browser(app), Client(loop), Client(loop, Camera())
     good = {"sdp": camera.offer(), "type": "offer"}
     no_video = viewer.offer()  # only asks for one
-    h265 = "\r\n".join(line for line in good["sdp"].splitlines() if "rtx" not in line) + "\r\n"
-    h265 = h265.replace("VP8/90000", "H265/90000").replace("H264/90000", "H265/90000")
+    av1 = good["sdp"].replace("VP8/90000", "AV1/90000").replace("H264/90000", "AV1/90000")
     cases = [
         ({}, 400, "bad_sdp"), ({"type": "offer"}, 400, "bad_sdp"), ({**good, "type": "answer"}, 400, "bad_sdp"),
         ({**good, "sdp": "nonsense"}, 422, "no_video"), ({**good, "sdp": no_video}, 422, "no_video"),
         ({**good, "sdp": good["sdp"].replace("a=fingerprint", "a=x")}, 400, "bad_sdp"),
-        ({**good, "sdp": h265}, 422, "no_codec"),
+        ({**good, "sdp": av1}, 422, "no_codec"),
         ({**good, "settings": {"mode": "x"}}, 422, "bad_settings"), ({**good, "settings": 3}, 422, "bad_settings"),
         ({**good, "settings": {"strength": "1"}}, 422, "bad_settings"), ([], 400, "bad_request"),
         ({**good, "settings": {"colour": "red"}}, 422, "bad_settings"),

@@ -64,7 +64,7 @@ def test_the_boxes_belong_to_the_picture_with_their_rtp_time(serve, connect):
     assert len(times) > 10
 
 
-def test_panic_covers_the_next_picture(serve, connect):
+def test_panic_covers_the_next_picture(serve, connect, capsys):
     """After the first covered picture that follows the message none shows anything, until panic is over."""
     client, _, _ = connect(serve())
     covered(client)
@@ -72,6 +72,8 @@ def test_panic_covers_the_next_picture(serve, connect):
     client.say(kind="panic", on=True)
     wait(lambda: grey(client.pictures[-1][1]), 5, "panic")  # measured: see docs/web-live.md
     first = next(when for when, y, _ in list(client.pictures) if when > said and grey(y))
+    with capsys.disabled():
+        print(f"\npanic to covered: {1000 * (first - said):.0f} ms")
     n = len(client.pictures)
     wait(lambda: len(client.pictures) > n + 10, SLOW_S)
     assert all(grey(y) for when, y, _ in list(client.pictures) if when >= first)

@@ -8,8 +8,11 @@ from typing import Any
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from bystander.web import live, pages
+from bystander.web import events, health, live, openapi, pages
 from bystander.web.errors import CODES, ApiError, as_answer, as_http_answer
+from bystander.web.films import views as films
+from bystander.web.films import views_media as media
+from bystander.web.films import views_review as review
 from bystander.web.settings import WebSettings
 from bystander.web.site import NAME, Site, site_of
 from bystander.web.words import add_words
@@ -32,8 +35,8 @@ def create_app(settings: WebSettings | None = None) -> Flask:
     app.register_error_handler(ApiError, as_answer)
     app.register_error_handler(HTTPException, as_http_answer)
     app.register_error_handler(Exception, fault)
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(live.blueprint)
+    for part in (pages, films, review, media, events, health, openapi, live):
+        app.register_blueprint(part.blueprint)
     return app
 
 

@@ -29,6 +29,7 @@ class WebSettings:
     https: bool = False
     hosts: frozenset[str] = frozenset()  # further names in the Host header that are this machine
     model: str = "n"  # shipped model or path of an ONNX file
+    device: str = "auto"  # where to compute
     keep_hours: float = 24.0  # a film is removed so long after its upload began
     max_bytes: int = 4 * GB  # of one film
     owner_bytes: int = 20 * GB  # of all of one owner's films as uploaded

@@ -11,6 +11,7 @@ from pathlib import Path
 from flask import Flask, current_app
 
 from bystander.errors import SettingsError
+from bystander.web.films.service import Films
 from bystander.web.guard import Guard
 from bystander.web.settings import WebSettings
 
@@ -29,6 +30,8 @@ class Site:
             self.guard = Guard(settings, secret_of(settings.data / "secret"))
         except OSError as e:
             raise SettingsError(f"{settings.data}: cannot be used as data folder ({e.strerror})") from e
+        self.films = Films(settings)
+        self.on_close(self.films.close)
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call this at the end, the newest first."""

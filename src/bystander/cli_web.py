@@ -30,7 +30,9 @@ def add_web(sub: Any) -> None:
     p.add_argument("--https", action="store_true", help="serve HTTPS, with a certificate of its own without --cert")
     p.add_argument("--cert", type=Path, metavar="FILE.pem", help="certificate (chain) for HTTPS")
     p.add_argument("--key", type=Path, metavar="FILE.pem", help="its private key")
-    p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name by which browsers reach it")
+    p.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name by which browsers reach it"
+    )
     p.add_argument("--model", default="n", help="shipped model (n, n-roles) or path of an ONNX file")
     p.add_argument("--keep-hours", type=float, default=24, metavar="H", help="films are removed after it (default 24)")
     p.add_argument("--max-gb", type=float, default=4, metavar="GB", help="of one film (default 4)")

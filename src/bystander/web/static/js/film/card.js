@@ -3,6 +3,8 @@ import { el, icon } from "../dom.js";
 import { bytes, clock, figure, span, t } from "../words.js";
 import { ApiError } from "../api.js";
 
+// the one warning that every film has with a detector without roles; others come in the server's words
+const NO_ROLES = "The detector tells no roles apart, so everybody is covered until you choose whom to keep.";
 const BUSY = new Set(["uploading", "checking", "queued", "analysing", "rendering"]);
 
 /** Once it was covered it can be looked through, whatever is done with it now. */
@@ -30,12 +32,13 @@ function facts(film) {
   const found = [bytes(film.size)];
   if (film.info) found.push(`${film.info.width}×${film.info.height}`, clock(film.info.duration_s).replace(/\.\d$/, ""));
   if (film.state === "ready") found.push(peopleText(film));
+  if (film.state === "ready" && film.edits_version !== film.rendered_version) found.push(t("film.edited"));
   return found.join(" · ");
 }
 
 function progressFacts(film) {
   const found = [`${figure(shareOf(film) * 100, 0)} %`];
-  if (film.fps > 0 && film.state !== "uploading") found.push(t("film.speed", { fps: figure(film.fps, 1) }));
+  if (film.fps > 0 && film.fps < 1e6 && film.state !== "uploading") found.push(t("film.speed", { fps: figure(film.fps, 1) }));
   if (film.left_s > 0) found.push(t("film.left", { time: span(film.left_s) }));
   return found.join(" · ");
 }
@@ -86,7 +89,7 @@ export function updateCard(card, film, sending) {
   if (film.state === "checking" || film.state === "queued") q("progress").removeAttribute("value");
   else q("progress").value = shareOf(film);
   q(".film-progress span").textContent = film.state === "checking" || film.state === "queued" ? "" : progressFacts(film);
-  q(".warnings").replaceChildren(...(film.warnings ?? []).map((text) => el("li", {}, text)));
+  q(".warnings").replaceChildren(...(film.warnings ?? []).map((text) => el("li", {}, text === NO_ROLES ? t("film.noroles") : text)));
   q(".expiry span").textContent = expiry(film);
   thumbnail(q(".film-thumb"), film);
   const key = [card.dataset.state, film.rendered_version > 0, document.documentElement.lang].join();

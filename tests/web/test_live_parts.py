@@ -1,12 +1,17 @@
 """The parts of a live session that need no network: the way out, messages, sizes, times, offers."""
 
 import asyncio
+import inspect
 import json
+import queue
+import threading
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from aiortc import RTCRtpReceiver, RTCRtpSender
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +19,7 @@ from bystander.errors import InputError, SettingsError
 from bystander.stages.cover import cover_whole
 from bystander.types import CoveredFrame
 from bystander.web.errors import ApiError
+from bystander.web.live.backlog import MOST, Backlog
 from bystander.web.live.frames import Fitting, Hearing, to_frame
 from bystander.web.live.offers import checked, limited, near, own_network
 from bystander.web.live.peer import RTP_WRAP, RtpClock
@@ -339,3 +345,39 @@ def test_the_browser_is_asked_to_hold_back():
     answer = limited("v=0\r\nm=audio 9 X 0\r\nc=IN IP4 1.2.3.4\r\nm=video 9 X 96\r\nc=IN IP4 1.2.3.4\r\na=mid:1\r\n")
     assert answer.count("b=AS:") == 1
     assert "m=video 9 X 96\r\nc=IN IP4 1.2.3.4\r\nb=AS:2500\r\na=mid:1\r\n" in answer
+
+
+class Receiver:
+    """What is used of aiortc's."""
+
+    def __init__(self, waiting):
+        self._RTCRtpReceiver__decoder_queue, self._RTCRtpReceiver__decoder_error = queue.Queue(), threading.Event()
+        for item in waiting:
+            self._RTCRtpReceiver__decoder_queue.put(item)
+
+
+def test_what_waits_too_long_for_the_decoder_is_thrown_away():
+    """Then nothing is shown until a whole picture comes, which is asked for; the mark of the end stays."""
+    receiver = Receiver([*range(MOST + 5), None])
+    backlog = Backlog(receiver)
+    part, whole = SimpleNamespace(key_frame=False), SimpleNamespace(key_frame=True)
+    assert not backlog.usable(part)
+    assert receiver._RTCRtpReceiver__decoder_error.is_set()
+    assert backlog.waiting.get_nowait() is None
+    assert not backlog.usable(part)
+    assert backlog.usable(whole)
+    assert backlog.usable(part)
+    assert backlog.thrown == MOST + 5
+
+
+def test_a_short_queue_is_left_alone_and_a_missing_one_too():
+    part = SimpleNamespace(key_frame=False)
+    assert Backlog(Receiver(range(MOST))).usable(part)
+    assert Backlog(None).usable(part)
+
+
+def test_aiortc_still_has_the_queue_that_is_looked_at():
+    """Its private names may change with a new version; then the backlog and the boxes' RTP times go unnoticed."""
+    assert "__decoder_queue" in inspect.getsource(RTCRtpReceiver)
+    assert "__decoder_error" in inspect.getsource(RTCRtpReceiver)
+    assert "__rtp_timestamp" in inspect.getsource(RTCRtpSender)

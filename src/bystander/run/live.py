@@ -229,5 +229,5 @@ class LiveStream:
             outlet.closing.set()
         for outlet in self.outlets:
             outlet.close()
-        self.stages.watched.close()
+        self.stages.close()
         self.control.status = replace(self.status(), state="ended")

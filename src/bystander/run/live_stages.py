@@ -42,7 +42,8 @@ class Watched:
         self.detect = detect
         self.questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self.newest: Question | None = None
-        threading.Thread(target=self._work, name="bystander-detect", daemon=True).start()
+        self.thread = threading.Thread(target=self._work, name="bystander-detect", daemon=True)
+        self.thread.start()
 
     def _work(self) -> None:
         while (question := self.questions.get()) is not None:
@@ -77,6 +78,7 @@ class LiveStages:
         self.faults_in_row = 0
         self.pressure = 0.0  # load that outputs report, like the stages' own
         self.previous_s: float | None = None
+        self.warming: threading.Thread | None = None
 
     def step(self, frame: Frame, *, jumped: bool = False) -> list[CoveredFrame]:
         """Take the next frame; returns what is ready to leave. ``jumped``: the source's clock did."""
@@ -113,7 +115,10 @@ class LiveStages:
             load = (now - begin) / max(now - self.previous_s, 1e-6)
             if self.governor.update(max(load, self.pressure), now):
                 plan = self.governor.plan
-                threading.Thread(target=self.change, args=(plan.imgsz,), name="bystander-warm", daemon=True).start()
+                self.warming = threading.Thread(
+                    target=self.change, args=(plan.imgsz,), name="bystander-warm", daemon=True
+                )
+                self.warming.start()
                 log.warning("speed: %s", in_words(plan, self.governor.plans[0]) or "everything as wished")
         self.previous_s = now
 
@@ -127,6 +132,13 @@ class LiveStages:
             log.warning("the detector for %d px fails (%s)", px, type(e).__name__)
         if px == self.governor.plan.imgsz:
             self.face_filter.detector = detector
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """End the threads: a runtime that still computes when the program ends would abort it. A hung one is left."""
+        self.watched.close()
+        for thread in (self.watched.thread, self.warming):
+            if thread is not None:
+                thread.join(timeout_s)
 
     def fail(self, kind: str, e: Exception | None = None) -> None:
         """Count a frame that is covered whole, log its kind once."""

@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import OperationError
 
 from bystander.web.errors import ApiError
@@ -73,6 +80,9 @@ class Peer:
     async def _changed(self) -> None:
         if self.pc.connectionState in ("failed", "closed") and not self.closed:
             await self.on_gone()
+
+    def receiver_of(self, track: MediaStreamTrack) -> RTCRtpReceiver | None:
+        return next((r for r in self.pc.getReceivers() if r.track is track), None)
 
     def rtp(self, pts: int) -> int | None:
         """The RTP timestamp with which a picture of this ``pts`` leaves; None until it is known."""

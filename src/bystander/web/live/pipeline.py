@@ -136,4 +136,4 @@ class Pipeline:
         self.control.stop()
         self.source.end()
         if self.thread.ident is None:
-            self.stream.stages.watched.close()
+            self.stream.stages.close()

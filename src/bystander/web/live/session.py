@@ -16,6 +16,7 @@ from typing import Any
 from aiortc import MediaStreamTrack, RTCDataChannel
 from aiortc.mediastreams import MediaStreamError
 
+from bystander.web.live.backlog import Backlog
 from bystander.web.live.peer import Peer
 from bystander.web.live.pipeline import MakeDetector, Pipeline, Wanted
 from bystander.web.live.protocol import Talk, face_of, state, told
@@ -68,6 +69,7 @@ class Session:
         self.channel: RTCDataChannel | None = None
         self.track: CoveredTrack | None = None
         self.peer: Peer | None = None
+        self.backlog: Backlog | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -97,9 +99,13 @@ class Session:
 
     async def _pull(self, track: MediaStreamTrack) -> None:
         """Hand pictures to the pipeline as they come, the newest winning."""
+        assert self.peer is not None
+        self.backlog = backlog = Backlog(self.peer.receiver_of(track))
         try:
             while True:
-                self.pipeline.source.picture(await track.recv())
+                native = await track.recv()
+                if backlog.usable(native):
+                    self.pipeline.source.picture(native)
         except MediaStreamError:
             self.pipeline.close()
 
@@ -186,5 +192,6 @@ class Session:
             "id": self.id, "name": self.name, "state": "connecting" if connecting else status.state,
             "width": status.width, "height": status.height, "seconds": round(time.monotonic() - self.began_s),
             "faces": [face_of(f, width, height) for f in seen], "viewers": len(self.viewers),
+            "thrown": self.backlog.thrown if self.backlog else 0,
             **state(self.pipeline, status),
         }  # fmt: skip

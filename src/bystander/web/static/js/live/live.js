@@ -97,13 +97,20 @@ async function connect(signal) {
   const made = new Peer({ stream: show, message: heard, end: (code) => peer === made && stop(code) });
   peer = made;
   try {
-    const { roles } = await made.open(stream, { mode: form.keep, style: form.style, strength: form.strength }, signal);
+    const settings = { mode: form.keep, style: form.style, strength: form.strength, width: longSide(stream) };
+    const { roles } = await made.open(stream, settings, signal);
     form.knowsRoles(roles !== false);
   } catch (error) {
     if (signal.aborted || peer !== made) return;
     const code = error instanceof ApiError ? (error.code === "network" ? "lost" : "refused") : "blocked";
     stop(code, code === "refused" ? error.sentence : "");
   }
+}
+
+/** In which size the server shall work, px: the camera's, within what a small machine manages. */
+function longSide(camera) {
+  const { width = 640, height = 0 } = camera.getVideoTracks()[0].getSettings();
+  return Math.max(160, Math.min(960, Math.max(width, height)));
 }
 
 /** The covered picture has come: put it up with its first frame. */

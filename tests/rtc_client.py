@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
 from bystander.web.live.peer import with_loopback
 
@@ -69,11 +69,27 @@ class Camera(MediaStreamTrack):
         return frame
 
 
-class Client:
-    """``pictures``: (when it came, luma, pts); ``said``: (when, message). Everything is safe to read from the test."""
+class Microphone(AudioStreamTrack):
+    """A tone of 440 Hz."""
 
-    def __init__(self, loop, camera=None, channel=True, keep=lambda y: y):
+    async def recv(self):
+        piece = await super().recv()
+        t = (np.arange(piece.samples) + piece.pts) / piece.sample_rate
+        tone = (8000 * np.sin(2 * np.pi * 440 * t)).astype(np.int16)
+        made = av.AudioFrame.from_ndarray(tone[None], "s16", "mono")
+        made.sample_rate, made.pts, made.time_base = piece.sample_rate, piece.pts, piece.time_base
+        return made
+
+
+class Client:
+    """``pictures``: (when it came, luma, pts); ``said``: (when, message); ``heard``: loudness of pieces, 0-1.
+
+    Everything is safe to read from the test.
+    """
+
+    def __init__(self, loop, camera=None, channel=True, keep=lambda y: y, microphone=None, listen=False):
         self.loop, self.camera, self.keep = loop, camera, keep
+        self.microphone, self.listen, self.heard = microphone, listen, []
         self.pictures, self.said, self.channel, self.wants_channel = [], [], None, channel
         self.pc = None
 
@@ -89,6 +105,10 @@ class Client:
             self.pc.addTrack(self.camera)
         else:
             self.pc.addTransceiver("video", direction="recvonly")
+        if self.microphone:
+            self.pc.addTrack(self.microphone)
+        elif self.listen:
+            self.pc.addTransceiver("audio", direction="recvonly")
         self.pc.on("track", lambda track: asyncio.ensure_future(self._watch(track)))
         for t in self.pc.getTransceivers():
             with_loopback(t.receiver.transport.transport.iceGatherer)
@@ -99,6 +119,9 @@ class Client:
         try:
             while True:
                 frame = await track.recv()
+                if track.kind == "audio":
+                    self.heard.append(float(np.abs(frame.to_ndarray().astype(float)).mean() / 32768))
+                    continue
                 planes = frame.to_ndarray(format="yuv420p")
                 self.pictures.append((time.monotonic(), self.keep(planes[: frame.height].copy()), frame.pts))
         except MediaStreamError:

@@ -12,12 +12,12 @@ import av
 import numpy as np
 import pytest
 from aiortc import RTCRtpReceiver, RTCRtpSender
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bystander.errors import InputError, SettingsError
 from bystander.stages.cover import cover_whole
-from bystander.types import CoveredFrame
+from bystander.types import CoveredFrame, Sound
 from bystander.web.errors import ApiError
 from bystander.web.live.backlog import MOST, Backlog
 from bystander.web.live.frames import Fitting, Hearing, to_frame
@@ -25,6 +25,7 @@ from bystander.web.live.offers import checked, limited, near, own_network
 from bystander.web.live.peer import RTP_WRAP, RtpClock
 from bystander.web.live.pipeline import Pipeline, Sight, Wanted
 from bystander.web.live.protocol import Sent, Talk, face_of
+from bystander.web.live.sound import PIECE, SoundTrack
 from bystander.web.live.source import WebSource
 from bystander.web.live.track import CoveredTrack, Feed
 from fakes import faces, noise_frame
@@ -134,6 +135,24 @@ def test_a_wholly_covered_picture_keeps_the_size_of_the_stream():
     on_loop(work)
 
 
+def test_sound_comes_out_evenly_and_silence_where_there_is_none():
+    """Pieces of 20 ms; it begins once some waits, what piles up is dropped."""
+
+    async def work():
+        track = SoundTrack()
+        assert not (await track.recv()).to_ndarray().any()
+        track.hear(Sound(np.full((2, PIECE), 0.5, np.float32), 48_000, 0.0))
+        assert not (await track.recv()).to_ndarray().any()  # too little yet
+        track.hear(Sound(np.full((2, 2 * PIECE), 0.5, np.float32), 48_000, 0.0))
+        pieces = [await track.recv() for _ in range(4)]
+        assert [bool(p.to_ndarray().any()) for p in pieces] == [True, True, True, False]
+        assert [p.pts for p in pieces] == [2 * PIECE, 3 * PIECE, 4 * PIECE, 5 * PIECE]
+        track.hear(Sound(np.zeros((2, 480_000), np.float32), 48_000, 0.0))
+        assert track.buffer.shape[1] == 24_000
+
+    on_loop(work)
+
+
 # --- messages ---
 
 
@@ -165,6 +184,7 @@ def test_what_makes_no_sense_is_answered_and_changes_nothing(talk, text, code):
     assert control.manner is None
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text() | st.dictionaries(st.text(), st.integers() | st.text() | st.none()).map(json.dumps))
 def test_any_text_is_answered(text):
     assert Talk.answer(SHARED, text)["kind"] == "error"
@@ -302,6 +322,7 @@ def test_sound_becomes_48_khz_stereo():
 # --- times and offers ---
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, RTP_WRAP - 1), st.lists(st.integers(90, 9000), min_size=4, max_size=20))
 def test_the_rtp_time_of_a_picture_is_found(origin, steps):
     """From the third picture on it is told, and it is right, over the wrap of 32 bits as well."""

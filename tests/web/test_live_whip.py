@@ -10,7 +10,7 @@ from bystander.web.app import create_app, site_of
 from bystander.web.live import server
 from bystander.web.live.server import live_of
 from bystander.web.settings import WebSettings
-from rtc_client import OTHER, Browser, Camera, Client, wait
+from rtc_client import OTHER, Browser, Camera, Client, Microphone, wait
 from rtc_fixtures import RAW, SLOW_S, connect, grey, loop, serve, shows  # noqa: F401
 
 TOKEN = "correct-horse"
@@ -28,8 +28,8 @@ def join(app, loop):
     """Publishes or plays; returns client, answer."""
     clients = []
 
-    def make(path, camera=None, headers=BEARER):
-        client = Client(loop, camera, channel=False)
+    def make(path, camera=None, headers=BEARER, **more):
+        client = Client(loop, camera, channel=False, **more)
         clients.append(client)
         answer = app.test_client().post(path, data=client.offer(), content_type=SDP, headers=headers)
         if answer.status_code == 201:
@@ -65,6 +65,15 @@ def test_several_watch_what_one_publishes(app, join):
     assert http.delete(place, headers=BEARER).status_code == 200
     assert http.delete(place, headers=BEARER).status_code == 404
     wait(lambda: all(v.pc.connectionState == "closed" for v in (publisher, *viewers)), SLOW_S)
+
+
+def test_sound_is_passed_on(app, join):
+    """A viewer hears the publisher's tone; one that asks for no sound gets none."""
+    join("/whip/a", Camera(), microphone=Microphone())
+    hearing, deaf = join("/whep/a", listen=True)[0], join("/whep/a")[0]
+    wait(lambda: sum(loud > 0.05 for loud in hearing.heard) >= 20, SLOW_S, "the tone")
+    assert not deaf.heard
+    assert max(hearing.heard) < 0.5
 
 
 def test_a_viewer_may_leave(app, join):

@@ -23,6 +23,7 @@ from aiortc.exceptions import OperationError
 
 from bystander.web.errors import ApiError
 from bystander.web.live.offers import limited, unreadable
+from bystander.web.live.sound import SoundTrack
 from bystander.web.live.track import CoveredTrack
 
 log = logging.getLogger("bystander.web")
@@ -45,11 +46,11 @@ class Peer:
         return self.pc.connectionState
 
     async def answer(
-        self, sdp: str, outgoing: CoveredTrack | None,
+        self, sdp: str, outgoing: tuple[CoveredTrack, SoundTrack] | None,
         on_track: Callable[[MediaStreamTrack], None] | None = None,
         on_channel: Callable[[RTCDataChannel], None] | None = None,
     ) -> str:  # fmt: skip
-        """Our answer; ``outgoing`` is what the other side will see. ApiError when nothing can come of the offer."""
+        """Our answer; ``outgoing`` is what the other side will see and hear. ApiError when nothing can come of it."""
         if on_track is not None:
             self.pc.on("track", on_track)
         if on_channel is not None:
@@ -65,15 +66,14 @@ class Peer:
             raise unreadable() from None
         return limited(self.pc.localDescription.sdp)
 
-    def _direct(self, outgoing: CoveredTrack | None, *, listening: bool) -> None:
-        """Say in which direction each medium goes, and with which picture."""
+    def _direct(self, outgoing: tuple[CoveredTrack, SoundTrack] | None, *, listening: bool) -> None:
+        """Say in which direction each medium goes, and with what."""
         for t in self.pc.getTransceivers():
             with_loopback(t.receiver.transport.transport.iceGatherer)
-            if t.kind == "video" and outgoing is not None:
-                t.sender.replaceTrack(outgoing)
-                t.direction, self.sender = "sendrecv" if listening else "sendonly", t.sender
-            elif not listening or t.kind == "audio":
-                t.direction = "inactive"
+            if outgoing is not None:
+                t.sender.replaceTrack(next(track for track in outgoing if track.kind == t.kind))
+                t.direction = "sendrecv" if listening else "sendonly"
+                self.sender = t.sender if t.kind == "video" else self.sender
         if self.pc.sctp is not None:
             with_loopback(self.pc.sctp.transport.transport.iceGatherer)
 

@@ -20,6 +20,7 @@ from bystander.web.live.backlog import Backlog
 from bystander.web.live.peer import Peer
 from bystander.web.live.pipeline import MakeDetector, Pipeline, Wanted
 from bystander.web.live.protocol import Talk, face_of, state, told
+from bystander.web.live.sound import SoundTrack
 from bystander.web.live.track import CLOCK, CoveredTrack, Shown
 
 log = logging.getLogger("bystander.web")
@@ -37,18 +38,17 @@ class Viewer:
         self.id, self.session = secrets.token_urlsafe(12), session
         self.began_s = time.monotonic()
         self.peer = Peer(self.close)
-        self.track: CoveredTrack | None = None
+        self.out = CoveredTrack(lambda: session.pipeline.control.panic), SoundTrack()
 
     async def open(self, sdp: str) -> str:
-        self.track = CoveredTrack(lambda: self.session.pipeline.control.panic)
-        answer = await self.peer.answer(sdp, self.track)
-        self.session.pipeline.feed.add(self.track)
+        answer = await self.peer.answer(sdp, self.out)
+        self.session.pipeline.feed.add(*self.out)
         return answer
 
     async def close(self) -> None:
-        if self.track is not None:
-            self.session.pipeline.feed.remove(self.track)
-            self.track.stop()
+        self.session.pipeline.feed.remove(*self.out)
+        for track in self.out:
+            track.stop()
         self.session.viewers.pop(self.id, None)
         await self.peer.close()
 
@@ -65,9 +65,9 @@ class Session:
         self.talk = Talk(self.pipeline)
         self.viewers: dict[str, Viewer] = {}
         self.began_s, self.told_s, self.why = time.monotonic(), 0.0, ""
-        self.told_panic = False
+        self.told_panic = self.sound = False
         self.channel: RTCDataChannel | None = None
-        self.track: CoveredTrack | None = None
+        self.out: tuple[CoveredTrack, SoundTrack] | None = None
         self.peer: Peer | None = None
         self.backlog: Backlog | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -78,10 +78,10 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self.peer = Peer(self._gone)
         if not self.name:
-            self.track = CoveredTrack(lambda: self.pipeline.control.panic, self._sent)
-        answer = await self.peer.answer(sdp, self.track, self._on_track, self._on_channel)
-        if self.track is not None:
-            self.pipeline.feed.add(self.track)
+            self.out = CoveredTrack(lambda: self.pipeline.control.panic, self._sent), SoundTrack()
+        answer = await self.peer.answer(sdp, self.out, self._on_track, self._on_channel)
+        if self.out is not None:
+            self.pipeline.feed.add(*self.out)
         self.pipeline.start()
         self._task(self._watch())
         return answer
@@ -94,8 +94,7 @@ class Session:
     # --- pictures ---
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        if track.kind == "video":
-            self._task(self._pull(track))
+        self._task(self._pull(track) if track.kind == "video" else self._listen(track))
 
     async def _pull(self, track: MediaStreamTrack) -> None:
         """Hand pictures to the pipeline as they come, the newest winning."""
@@ -108,6 +107,14 @@ class Session:
                     self.pipeline.source.picture(native)
         except MediaStreamError:
             self.pipeline.close()
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        self.sound = True
+        try:
+            while True:
+                self.pipeline.source.sound(await track.recv())
+        except MediaStreamError:
+            return
 
     def _sent(self, shown: Shown) -> None:
         """A picture goes to the page: remember it, and tell what is in it."""
@@ -173,8 +180,8 @@ class Session:
         self.say({"kind": "end", "code": why, "message": self.pipeline.fault}, always=True)
         for viewer in list(self.viewers.values()):
             await viewer.close()
-        if self.track is not None:
-            self.track.stop()
+        for track in self.out or ():
+            track.stop()
         if self.peer is not None:
             await self.peer.close()
         self.on_closed(self)
@@ -191,7 +198,7 @@ class Session:
         return {
             "id": self.id, "name": self.name, "state": "connecting" if connecting else status.state,
             "width": status.width, "height": status.height, "seconds": round(time.monotonic() - self.began_s),
-            "faces": [face_of(f, width, height) for f in seen], "viewers": len(self.viewers),
+            "faces": [face_of(f, width, height) for f in seen], "viewers": len(self.viewers), "sound": self.sound,
             "thrown": self.backlog.thrown if self.backlog else 0,
             **state(self.pipeline, status),
         }  # fmt: skip

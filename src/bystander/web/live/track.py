@@ -19,6 +19,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from bystander.media.live_picture import even_size, planar
 from bystander.stages.cover import slate
 from bystander.types import CoveredFrame, Sound
+from bystander.web.live.sound import SoundTrack
 
 CLOCK = 90_000  # ticks a second of video in RTP (RFC 3551)
 TICK = 90  # least distance of two pictures, 1 ms
@@ -109,16 +110,18 @@ class CoveredTrack(MediaStreamTrack):
 
 
 class Feed:
-    """A ``Sink`` that shows each covered picture on any number of tracks, one for each viewer."""
+    """A ``Sink`` that shows each covered picture on any number of tracks, one for each viewer, with its sound."""
 
     def __init__(self) -> None:
-        self.tracks: tuple[CoveredTrack, ...] = ()  # replaced, never changed
+        self.tracks: tuple[CoveredTrack, ...] = ()  # replaced, never changed; the next as well
+        self.sounds: tuple[SoundTrack, ...] = ()
 
-    def add(self, track: CoveredTrack) -> None:
-        self.tracks = (*self.tracks, track)
+    def add(self, track: CoveredTrack, sound: SoundTrack) -> None:
+        self.tracks, self.sounds = (*self.tracks, track), (*self.sounds, sound)
 
-    def remove(self, track: CoveredTrack) -> None:
+    def remove(self, track: CoveredTrack, sound: SoundTrack) -> None:
         self.tracks = tuple(t for t in self.tracks if t is not track)
+        self.sounds = tuple(s for s in self.sounds if s is not sound)
 
     def picture(self, covered: CoveredFrame) -> None:
         if not isinstance(covered, CoveredFrame):
@@ -131,7 +134,8 @@ class Feed:
             track.nudge()
 
     def sound(self, sound: Sound) -> None:
-        """Nobody hears anything yet."""
+        for track in self.sounds:
+            track.hear(sound)
 
     def close(self) -> None:
         """The tracks go on with slates until their connections are closed."""

@@ -36,12 +36,12 @@ def create() -> tuple[Response, int]:
         raise ApiError(400, "bad_sdp", "Send an SDP offer; reload the page and try again.")
     live = live_of()
     session, sdp = live.open(g.owner, body.get("sdp"), wanted_of(body.get("settings")))
-    return jsonify({"id": session.id, "sdp": sdp, "type": "answer", **abilities(live)}), 201
+    return jsonify({"id": session.id, "sdp": sdp, "type": "answer", "roles": roles(live)}), 201
 
 
-def abilities(live: Live) -> dict[str, object]:
-    """What a page may have to explain: no sound comes back, and "auto" keeps nobody with a model without roles."""
-    return {"sound": False, "roles": live.make_detector is live.detectors and live.detectors.roles}
+def roles(live: Live) -> bool:
+    """A page may have to explain that "auto" keeps nobody with a model without roles."""
+    return live.make_detector is live.detectors and live.detectors.roles
 
 
 @blueprint.get("/api/live")

@@ -34,7 +34,7 @@ class User:
         self.csrf = found[1] if found else ""
 
     def get(self, path, **more):
-        return self.http.get(path, **more)
+        return self.http.get(path, buffered=True, **more)
 
     def send(self, method, path, headers=None, **more):
         return self.http.open(path, method=method, headers={"X-Bystander-CSRF": self.csrf, **(headers or {})}, **more)

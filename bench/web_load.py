@@ -140,10 +140,7 @@ class Person:
     async def look(self, track):
         try:
             while True:
-                native = await track.recv()
-                if not self.backlog.usable(native):
-                    continue
-                came = native.to_ndarray(format="yuv420p")[:HEIGHT]
+                came = (await track.recv()).to_ndarray(format="yuv420p")[:HEIGHT]
                 now, n = time.monotonic(), number_of(came)
                 if n is None or n not in self.camera.sent:
                     self.came.append((now, None, 0, 0))

@@ -19,7 +19,7 @@ from bystander.errors import InputError, SettingsError
 from bystander.stages.cover import cover_whole
 from bystander.types import CoveredFrame, Sound
 from bystander.web.errors import ApiError
-from bystander.web.live.backlog import MOST, Backlog
+from bystander.web.live.backlog import MOST, Backlog, is_whole
 from bystander.web.live.frames import Fitting, Hearing, to_frame
 from bystander.web.live.offers import checked, limited, near, own_network
 from bystander.web.live.peer import RTP_WRAP, RtpClock
@@ -371,30 +371,55 @@ def test_the_browser_is_asked_to_hold_back():
 class Receiver:
     """What is used of aiortc's."""
 
-    def __init__(self, waiting):
+    def __init__(self):
         self._RTCRtpReceiver__decoder_queue, self._RTCRtpReceiver__decoder_error = queue.Queue(), threading.Event()
-        for item in waiting:
-            self._RTCRtpReceiver__decoder_queue.put(item)
+
+
+VP8, H264 = SimpleNamespace(name="VP8"), SimpleNamespace(name="H264")
+PART, WHOLE = SimpleNamespace(data=b"\x01abc"), SimpleNamespace(data=b"\x10abc")
 
 
 def test_what_waits_too_long_for_the_decoder_is_thrown_away():
-    """Then nothing is shown until a whole picture comes, which is asked for; the mark of the end stays."""
-    receiver = Receiver([*range(MOST + 5), None])
+    """Then nothing is decoded until a whole picture comes, which is asked for; the mark of the end gets through."""
+    receiver = Receiver()
     backlog = Backlog(receiver)
-    part, whole = SimpleNamespace(key_frame=False), SimpleNamespace(key_frame=True)
-    assert not backlog.usable(part)
+    assert receiver._RTCRtpReceiver__decoder_queue is backlog
+    for _ in range(MOST):
+        backlog.put((VP8, PART))
+    assert (backlog.qsize(), backlog.thrown) == (MOST, 0)
+    backlog.put((VP8, PART))
+    assert (backlog.qsize(), backlog.thrown) == (0, MOST + 1)
     assert receiver._RTCRtpReceiver__decoder_error.is_set()
-    assert backlog.waiting.get_nowait() is None
-    assert not backlog.usable(part)
-    assert backlog.usable(whole)
-    assert backlog.usable(part)
-    assert backlog.thrown == MOST + 5
+    backlog.put((VP8, PART))
+    assert backlog.empty()
+    backlog.put(None)
+    assert backlog.get_nowait() is None
+    backlog.put((VP8, WHOLE))
+    backlog.put((VP8, PART))
+    assert backlog.qsize() == 2
 
 
-def test_a_short_queue_is_left_alone_and_a_missing_one_too():
-    part = SimpleNamespace(key_frame=False)
-    assert Backlog(Receiver(range(MOST))).usable(part)
-    assert Backlog(None).usable(part)
+def test_a_whole_picture_is_asked_for_again():
+    backlog = Backlog(Receiver())
+    for _ in range(MOST + 1):
+        backlog.put((VP8, PART))
+    backlog.damaged.clear()
+    for _ in range(MOST):
+        backlog.put((VP8, PART))
+    assert backlog.damaged.is_set()
+
+
+def test_whole_pictures_are_told_from_parts():
+    """By what encoders of this machine make of two pictures."""
+    for codec, name, options in (("libvpx", VP8, {"lag-in-frames": "0"}), ("libx264", H264, {"tune": "zerolatency"})):
+        encoder = av.CodecContext.create(codec, "w")
+        encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuv420p", Fraction(1, 25)
+        encoder.options = options
+        packets = [p for _ in range(3) for p in encoder.encode(av.VideoFrame(64, 48, "yuv420p"))]
+        packets += encoder.encode(None)
+        assert [is_whole(name.name, bytes(p)) for p in packets] == [True, False, False]
+    assert not is_whole("VP8", b"")
+    assert is_whole("other", b"")
 
 
 def test_aiortc_still_has_the_queue_that_is_looked_at():

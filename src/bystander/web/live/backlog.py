@@ -1,48 +1,62 @@
 """Encoded pictures that wait for their decoder, and what to do when this machine cannot keep up with them.
 
-WebRTC's queue in front of the decoder has no end: on a busy machine the picture would become later and later. So what
-waits too long is thrown away, and the sender is asked for a whole picture; until that comes nothing new is shown,
-because what builds on thrown-away pictures decodes to smears. aiortc offers no way to this; its own queue is used.
+WebRTC's queue in front of the decoder has no end: on a busy machine the picture would become later and later. So when
+too much waits it is thrown away and the sender is asked for a whole picture; nothing is decoded before that comes,
+because what builds on thrown-away pictures decodes to smears. aiortc offers no way to this; its own queue is replaced.
 """
 
 from __future__ import annotations
 
 import queue
+import re
+import threading
 from typing import Any
 
 MOST = 20  # pictures; 0.7 s at 30 a second
+WHOLE_H264 = re.compile(rb"\x00\x00\x01[\x05\x25\x45\x65]")  # the start of an IDR slice (H.264, 7.3.1 and Annex B)
+QUEUE, DAMAGED = "_RTCRtpReceiver__decoder_queue", "_RTCRtpReceiver__decoder_error"
 
 
-class Backlog:
-    """Of one ``RTCRtpReceiver``. Without such a queue, in another aiortc, nothing is ever thrown away."""
+class Backlog(queue.Queue[Any]):
+    """Takes the place of an ``RTCRtpReceiver``'s queue before it receives. ``put`` is called on the event loop."""
 
     def __init__(self, receiver: Any) -> None:
-        self.waiting: queue.Queue[Any] | None = getattr(receiver, "_RTCRtpReceiver__decoder_queue", None)
-        self.damaged = getattr(receiver, "_RTCRtpReceiver__decoder_error", None)  # set: a whole picture is asked for
-        self.broken, self.thrown, self.skipped = False, 0, 0  # pictures thrown away; decoded ones not used
+        super().__init__()
+        damaged = getattr(receiver, DAMAGED, None)
+        self.damaged: threading.Event = damaged or threading.Event()  # set: the sender is asked for a whole picture
+        self.broken, self.thrown = False, 0  # pictures thrown away
+        if hasattr(receiver, QUEUE):  # another aiortc may have none: nothing is thrown away then
+            setattr(receiver, QUEUE, self)
 
-    def usable(self, native: Any) -> bool:
-        """Whether a decoded picture is whole. Called for each; throws away what waits when that is too much."""
-        if self.waiting is not None and self.waiting.qsize() > MOST:
-            self._throw_away(self.waiting)
-        if self.broken and native.key_frame:
-            self.broken = False
-        if self.broken:
-            self.skipped += 1
-            if self.damaged is not None and self.skipped % MOST == 0:
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """``item``: (codec, encoded picture), or None at the end."""
+        if item is not None and not self._usable(*item):
+            self.thrown += 1
+            if self.thrown % MOST == 0:
                 self.damaged.set()  # ask again: the answer may have got lost
+            return
+        super().put(item, block, timeout)
+
+    def _usable(self, codec: Any, encoded: Any) -> bool:
+        if self.qsize() >= MOST:
+            self._throw_away()
+        if self.broken and is_whole(codec.name, encoded.data):
+            self.broken = False
         return not self.broken
 
-    def _throw_away(self, waiting: queue.Queue[Any]) -> None:
+    def _throw_away(self) -> None:
+        self.broken = True
+        self.damaged.set()
         while True:
             try:
-                item = waiting.get_nowait()
+                self.get_nowait()
             except queue.Empty:
-                break
-            if item is None:  # the mark of the end
-                waiting.put(None)
-                break
+                return
             self.thrown += 1
-        self.broken = True
-        if self.damaged is not None:
-            self.damaged.set()
+
+
+def is_whole(codec: str, data: bytes) -> bool:
+    """Whether an encoded picture needs no other one. True for codecs that are not known."""
+    if codec.upper() == "VP8":
+        return bool(data) and not data[0] & 1  # RFC 6386, 9.1
+    return codec.upper() != "H264" or WHOLE_H264.search(data) is not None

@@ -59,6 +59,7 @@ class Live:
         self.detectors = Detectors(settings.model)
         self.make_detector = make_detector or self.detectors
         self.sessions: dict[str, Session] = {}
+        self.ending: list[threading.Thread] = []  # pipelines of sessions that were closed
 
     def open(self, owner: str, sdp: object, wanted: Wanted, name: str = "") -> tuple[Session, str]:
         """A new session and our answer. ApiError when there shall be none."""
@@ -101,6 +102,7 @@ class Live:
     def _closed(self, session: Session) -> None:
         with self.lock:
             self.sessions.pop(session.id, None)
+            self.ending = [t for t in (*self.ending, session.pipeline.thread) if t.is_alive()]
 
     def find(self, owner: str, session_id: str) -> Session:
         """An own session, or a named stream, which whoever may use this server at all may control. Else 404."""
@@ -146,14 +148,13 @@ class Live:
 
     def close(self) -> None:
         """End everything; returns when the threads have ended or were given up."""
-        sessions = list(self.sessions.values())
-        for session in sessions:
+        for session in list(self.sessions.values()):
             try:
                 self.loop.do(session.close("server_ends"))
             except Exception:  # noqa: S112  the others must end too
                 continue
-        for session in sessions:
-            session.pipeline.thread.join(END_S)
+        for thread in self.ending:
+            thread.join(END_S)
         self.loop.close()
 
 

@@ -94,17 +94,18 @@ class Session:
     # --- pictures ---
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        self._task(self._pull(track) if track.kind == "video" else self._listen(track))
+        if track.kind == "video":
+            assert self.peer is not None
+            self.backlog = Backlog(self.peer.receiver_of(track))
+            self._task(self._pull(track))
+        else:
+            self._task(self._listen(track))
 
     async def _pull(self, track: MediaStreamTrack) -> None:
         """Hand pictures to the pipeline as they come, the newest winning."""
-        assert self.peer is not None
-        self.backlog = backlog = Backlog(self.peer.receiver_of(track))
         try:
             while True:
-                native = await track.recv()
-                if backlog.usable(native):
-                    self.pipeline.source.picture(native)
+                self.pipeline.source.picture(await track.recv())
         except MediaStreamError:
             self.pipeline.close()
 

@@ -27,7 +27,8 @@ FLAGS = (
 PATIENCE_MS = 60_000  # for whatever a busy machine does
 LOUD = {"error", "warning"}  # console messages that a page must not give
 VIOLATIONS = """window.violations = [];
-document.addEventListener('securitypolicyviolation', (e) => window.violations.push(`${e.effectiveDirective} ${e.blockedURI}`));"""
+document.addEventListener('securitypolicyviolation',
+  (e) => window.violations.push(`${e.effectiveDirective} ${e.blockedURI}`));"""
 
 
 class Server:
@@ -41,7 +42,9 @@ class Server:
     def start(self) -> None:
         """Ready once the address is printed; the same port after a restart."""
         command = [sys.executable, "-m", "bystander", "web", "--data", str(self.data), "--port", str(self.port)]
-        self.process = subprocess.Popen([*command, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [*command, *self.flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         lines = []
         assert self.process.stdout is not None
         for line in self.process.stdout:

@@ -1,6 +1,7 @@
 """A short film for the web tests and the pictures of the docs: one person near the camera, two behind.
 
-All three are NASA's portrait of Eileen Collins, in the public domain, as scikit-image ships it (``skimage.data.astronaut``).
+All three are NASA's portrait of Eileen Collins, in the public domain, as scikit-image ships it
+(``skimage.data.astronaut``).
 """
 
 from __future__ import annotations
@@ -79,3 +80,15 @@ def make_street(path: Path, seconds: float = 2, width: int = 480, height: int = 
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
+
+
+def make_camera(path: Path, seconds: float = 4, width: int = 640, height: int = 360, fps: int = 12) -> None:
+    """Write Motion JPEG for Chromium's fake camera: there and back, so that it plays in a loop."""
+    count = round(seconds * fps)
+    with av.open(str(path), "w", format="mjpeg") as out:
+        video = out.add_stream("mjpeg", rate=fps, options={"qscale": "2"})
+        video.width, video.height, video.pix_fmt = width, height, "yuvj420p"
+        for i in range(count):
+            progress = 1 - abs(2 * i / count - 1)
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture(progress, width, height), format="rgb24")))
+        out.mux(video.encode(None))

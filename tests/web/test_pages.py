@@ -16,9 +16,22 @@ STATES = {
     "insecure": "Object.defineProperty(window, 'isSecureContext', {value: false});",
     "blocked": "delete window.RTCPeerConnection;",
 }
-SHOWN_TEXTS = """[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('code, pre, #api-paths'))
+SHOWN_TEXTS = """[...document.querySelectorAll('body *')]
+  .filter((e) => e.checkVisibility() && !e.closest('code, pre, #api-paths'))
   .flatMap((e) => [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.textContent.trim())
   .concat(['aria-label', 'title', 'alt', 'placeholder'].map((a) => e.getAttribute(a)))).filter(Boolean)"""
+
+CONTROLS = """[...document.querySelectorAll(
+    'a[href], button:not(:disabled), select, summary, input:not([type=radio])')]
+  .filter((e) => e.checkVisibility({visibilityProperty: true}))"""
+# number of the element with the focus, whether that is seen on it or its label, and its beginning
+FOCUSED = """(() => {
+  const e = document.activeElement;
+  if (e === document.body) return null;
+  const near = [e, e.nextElementSibling, e.parentElement?.querySelector('label')].filter(Boolean);
+  return [[...document.querySelectorAll('*')].indexOf(e),
+    near.some((n) => getComputedStyle(n).outlineStyle !== 'none'), e.outerHTML.slice(0, 90)];
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +104,11 @@ def test_language_and_light_switch_in_place_and_are_remembered(visit):
 def test_every_control_is_reached_with_tab_and_shows_its_focus(visit, path):
     """Nobody needs a mouse, and everybody sees where they are."""
     page = visit(path)
-    wanted = page.evaluate("""[...document.querySelectorAll('a[href], button:not(:disabled), select, summary, input:not([type=radio])')]
-      .filter((e) => e.checkVisibility({visibilityProperty: true})).length""")
+    wanted = page.evaluate(f"{CONTROLS}.length")
     seen, bare = set(), []
     for _ in range(wanted + 12):
         page.keyboard.press("Tab")
-        state = page.evaluate("""(() => { const e = document.activeElement; if (e === document.body) return null;
-          const near = [e, e.nextElementSibling, e.parentElement?.querySelector('label')].filter(Boolean);
-          const all = [...document.querySelectorAll('*')];
-          return [all.indexOf(e), near.some((n) => getComputedStyle(n).outlineStyle !== 'none'), e.outerHTML.slice(0, 90)]; })()""")
+        state = page.evaluate(FOCUSED)
         if state is None:
             break
         seen.add(state[0])
@@ -149,8 +158,7 @@ def test_without_a_camera_there_is_a_sentence_and_a_way_on(visit, state):
 def test_a_server_that_does_not_start_a_session_is_told(visit, status, code, state):
     """Gone is gone; a refusal is told in the user's words, and in the server's own where the page does not know it."""
     page = visit("/#live", expected=["Failed to load resource"])
-    body = '{"error": {"code": "%s", "message": "The server says why."}}' % code
-    answer = {"status": status, "body": body, "content_type": "application/json"}
+    answer = {"status": status, "json": {"error": {"code": code, "message": "The server says why."}}}
     page.route("**/api/live", lambda route: route.abort() if not status else route.fulfill(**answer))
     page.click("#live-start")
     page.wait_for_selector(f"#view-live[data-state={state}]")

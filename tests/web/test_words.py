@@ -20,7 +20,18 @@ MADE = (
     r"keep\.(auto|none|largest)(\.hint)?", r"style\.(pixelate|blur|solid)", r"film\.state\.\w+", r"error\.\w+",
     r"draw\.(box|zone)\.text", r"draw\.row\.(cover|keep)", r"privacy\.\w+(\.title)?", r"film\.refuse\.\w+",
 )  # fmt: skip
-SAME = {"API", "Live", "Film", "Token", "Zoom", "Original", "bystander", "API · bystander", "Person {n}", "Person {n}, {verdict}"}  # in both
+SAME = {
+    "API",
+    "Live",
+    "Film",
+    "Token",
+    "Zoom",
+    "Original",
+    "bystander",
+    "API · bystander",
+    "Person {n}",
+    "Person {n}, {verdict}",
+}  # in both
 # the server's sentence for these names the value that is wrong, so it is shown as it is
 TOLD_BY_SERVER = {"bad_settings", "bad_edit", "bad_value", "bad_body", "failed", "http_error", "no_answer",
                   "metrics_missing", "not_sdp", "bad_offset", "bad_argument", "not_json"}  # fmt: skip

@@ -195,7 +195,7 @@ def main():
             print(json.dumps({"sessions": asyncio.run(measure(url, a)), "load_before": load, "cpus": os.cpu_count()}))
         finally:
             server.terminate()
-            server.wait(20)
+            print(f"the server ended with {server.wait(20)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

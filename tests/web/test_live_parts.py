@@ -6,6 +6,7 @@ import json
 import queue
 import threading
 from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 
 import av
@@ -26,7 +27,7 @@ from bystander.web.live.peer import RTP_WRAP, RtpClock
 from bystander.web.live.pipeline import Pipeline, Sight, Wanted
 from bystander.web.live.protocol import Sent, Talk, face_of
 from bystander.web.live.sound import PIECE, SoundTrack
-from bystander.web.live.source import WebSource
+from bystander.web.live.source import Anchor, WebSource
 from bystander.web.live.track import CoveredTrack, Feed
 from fakes import faces, noise_frame
 
@@ -309,6 +310,17 @@ def test_the_source_skips_what_cannot_be_used_and_says_why():
     big = av.VideoFrame(5000, 16, "yuv420p")
     assert source._frame(big, 0.0, 0) is None
     assert "5000x16" in source.fault
+
+
+def test_times_stay_near_the_moments_of_arrival():
+    """Even pictures stay even; after a pause in which nothing was decoded times jump ahead, and never back."""
+    anchor = Anchor()
+    even = [anchor.time_s(i / 25, 5 + i / 25) for i in range(10)]
+    assert even == pytest.approx([5 + i / 25 for i in range(10)])
+    late = [anchor.time_s(i / 25, 8 + i / 100) for i in range(10, 200)]  # 3 s later, then four times as fast
+    assert late[0] == pytest.approx(8.1)
+    assert all(b >= a for a, b in pairwise(late))
+    assert max(t - (8 + i / 100) for i, t in enumerate(late, 10)) < 3
 
 
 def test_sound_becomes_48_khz_stereo():

@@ -59,7 +59,7 @@ class Live:
         self.detectors = Detectors(settings.model)
         self.make_detector = make_detector or self.detectors
         self.sessions: dict[str, Session] = {}
-        self.ending: list[threading.Thread] = []  # pipelines of sessions that were closed
+        self.threads: list[threading.Thread] = []  # of pipelines, also of those that are about to end
 
     def open(self, owner: str, sdp: object, wanted: Wanted, name: str = "") -> tuple[Session, str]:
         """A new session and our answer. ApiError when there shall be none."""
@@ -91,6 +91,7 @@ class Live:
                 raise ApiError(409, "name_taken", "A stream of that name is running; choose another name.")
             session = Session(owner, name, wanted, self.make_detector, self._closed)
             self.sessions[session.id] = session
+            self.threads = [t for t in self.threads if t.is_alive()] + [session.pipeline.thread]
         return session
 
     def _replace(self, name: str) -> None:
@@ -102,7 +103,6 @@ class Live:
     def _closed(self, session: Session) -> None:
         with self.lock:
             self.sessions.pop(session.id, None)
-            self.ending = [t for t in (*self.ending, session.pipeline.thread) if t.is_alive()]
 
     def find(self, owner: str, session_id: str) -> Session:
         """An own session, or a named stream, which whoever may use this server at all may control. Else 404."""
@@ -153,8 +153,9 @@ class Live:
                 self.loop.do(session.close("server_ends"))
             except Exception:  # noqa: S112  the others must end too
                 continue
-        for thread in self.ending:
-            thread.join(END_S)
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join(END_S)
         self.loop.close()
 
 

@@ -22,15 +22,29 @@ POLL_S = 0.02  # how often waiting sound is looked at while no picture comes
 SOUNDS = 100  # pieces of 20 ms
 
 
+LATE_S, EARLY_S = 0.5, 0.05  # how far times may stray from the moments of arrival
+
+
 class Anchor:
-    """One stream's own times -> seconds since the session began, from the arrival of its first item."""
+    """One stream's own times -> seconds since the session began, near the moments of arrival.
+
+    What is late by much jumps ahead, so that a machine that was busy for a while does not stay behind; what is early
+    goes at half the pace. Times never fall where the stream's own do not.
+    """
 
     def __init__(self) -> None:
         self.offset_s: float | None = None
+        self.newest_s = 0.0  # on the stream's own clock
 
     def time_s(self, own_s: float, arrived_s: float) -> float:
+        step, self.newest_s = max(own_s - self.newest_s, 0.0), own_s
         if self.offset_s is None:
             self.offset_s = arrived_s - own_s
+        early = own_s + self.offset_s - arrived_s
+        if early < -LATE_S:
+            self.offset_s -= early
+        elif early > EARLY_S:
+            self.offset_s -= min(early, step / 2)
         return own_s + self.offset_s
 
 

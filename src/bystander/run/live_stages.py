@@ -133,12 +133,12 @@ class LiveStages:
         if px == self.governor.plan.imgsz:
             self.face_filter.detector = detector
 
-    def close(self, timeout_s: float = 1.0) -> None:
+    def close(self) -> None:
         """End the threads: a runtime that still computes when the program ends would abort it. A hung one is left."""
         self.watched.close()
-        for thread in (self.watched.thread, self.warming):
-            if thread is not None:
-                thread.join(timeout_s)
+        self.watched.thread.join(1.0)
+        if self.warming is not None:
+            self.warming.join(5.0)  # some runtimes compile for seconds
 
     def fail(self, kind: str, e: Exception | None = None) -> None:
         """Count a frame that is covered whole, log its kind once."""

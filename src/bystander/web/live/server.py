@@ -28,7 +28,7 @@ NAME = "bystander_live"  # in app.extensions
 PER_OWNER = 2  # cameras of one browser at a time; a page that is loaded again finds a place
 VIEWERS = 8  # of one stream; each has an encoder of its own
 STALE_S = 5.0  # a publisher that was silent for so long may be replaced
-END_S = 5.0  # so long may pipelines take to end with the server
+END_S = 10.0  # so long may pipelines take to end with the server
 
 
 class Detectors:

@@ -45,6 +45,7 @@ def test_every_reference_leads_somewhere():
         assert name in openapi()["components"]["schemas"]
 
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 FEW = bounds(
     max_examples=5,
     deadline=None,
@@ -63,22 +64,23 @@ def named(route):
     return f"{route.method} {route.path}"
 
 
-def ask(api, route, before=lambda _case: None):
+def ask(api, app, route, before=lambda _case: None):
     """A handful of requests made up from the description, right and wrong ones."""
 
     @FEW
     @given(case=api[route.path][route.method].as_strategy())
     def each(case):
         before(case)
+        site_of(app).guard.failures.times.clear()  # wrong tokens are among what is tried
         case.call_and_validate(headers=BEARER, excluded_checks=EXCLUDED)
 
     each()
 
 
 @pytest.mark.parametrize("route", ASKED, ids=named)
-def test_answers_are_as_described(api, route):
+def test_answers_are_as_described(api, app, route):
     """Whatever is sent, the answer is one that the description names; never a fault of the server."""
-    ask(api, route)
+    ask(api, app, route)
 
 
 @pytest.mark.parametrize("route", ABOUT_FILMS, ids=named)
@@ -91,4 +93,4 @@ def test_answers_about_a_film_are_as_described(api, app, route, tmp_path):
         film = next((f for f in site.films.store.of(owner) if f.name == "ready.mp4"), None)
         case.path_parameters["film_id"] = (film or ready_film(site, owner, tmp_path)).id
 
-    ask(api, route, about)
+    ask(api, app, route, about)

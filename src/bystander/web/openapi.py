@@ -27,7 +27,7 @@ class Route:
     summary: str
     answer: str = ""  # schema, or a media type; empty: no content
     status: int = 200
-    refuses: tuple[int, ...] = ()  # besides 400, 401, 403, 404 and 422
+    refuses: tuple[int, ...] = ()  # besides those that every route may give
     body: str = ""  # schema in BODIES, or a media type
     optional: bool = False  # the body may be left out
     query: tuple[str, ...] = ()  # numbers; the last one is required
@@ -85,7 +85,7 @@ LEFT_OUT = frozenset(("/api/docs", "/api/openapi.json"))
 
 
 def operation(route: Route) -> dict[str, Any]:
-    refused = sorted({400, 401, 403, 404, 405, 422, *route.refuses})
+    refused = sorted({400, 401, 403, 404, 405, 422, 429, *route.refuses})
     error = {"description": "Refused; the code says why", "content": {JSON: {"schema": ref("Error")}}}
     if route.method == "head":
         error = {"description": "Refused"}

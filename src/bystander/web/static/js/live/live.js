@@ -1,6 +1,6 @@
 // The live view: one state at a time, each with a sentence and a way on. The camera's own picture is never shown.
 import { ApiError } from "../api.js";
-import { $, el } from "../dom.js";
+import { $, el, place } from "../dom.js";
 import { settingsForm } from "../settings.js";
 import { alarm, toast } from "../tell.js";
 import { figure, onLanguage, say, t } from "../words.js";
@@ -36,6 +36,7 @@ export function startLive() {
   $("live-camera").addEventListener("change", () => change($("live-camera").value));
   $("live-pip").addEventListener("click", togglePip);
   $("live-pip").hidden = !document.pictureInPictureEnabled;
+  video().addEventListener("resize", shape);
   window.addEventListener("pagehide", () => peer?.end("idle"));
   overlay.startOverlay({ tap, flip, select, selected: () => selected });
   startAddresses();
@@ -122,12 +123,16 @@ function show(covered) {
   stopPictures = everyPicture(video(), (stamp) => {
     if (first) {
       first = false;
-      if (video().videoWidth) $("stage").style.setProperty("--ratio", video().videoWidth / video().videoHeight);
+      shape();
       enter("live");
     }
     overlay.draw(shown.at(stamp));
   });
-  video().addEventListener("resize", () => video().videoWidth && $("stage").style.setProperty("--ratio", video().videoWidth / video().videoHeight));
+}
+
+function shape() {
+  const { videoWidth: width, videoHeight: height } = video();
+  if (width) place($("stage"), { ratio: width / height });
 }
 
 function heard(message) {

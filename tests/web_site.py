@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from bystander.media.reader import open_reader
 from bystander.run.timeline import fingerprint
 from bystander.web.app import create_app, site_of
 from bystander.web.films import prepare, service
@@ -103,15 +104,15 @@ def small_film(path: Path, **how) -> bytes:
     return make_clip(path, **how).read_bytes()
 
 
-def tracks_rows(frames, faces, whole=()):
-    """Lines of a tracks file: ``faces(i)`` gives (id, xyxy, changes) of frame i."""
-    for i in range(frames):
+def tracks_rows(source, faces, whole=()):
+    """Lines of a film's tracks file: ``faces(i)`` gives (id, xyxy, changes) of frame i."""
+    for i, pts in enumerate([frame.pts for frame in open_reader(source)]):
         tracks = [
             {"id": n, "xyxy": list(xyxy), "score": 0.9, "unseen_s": 0.0, "speed": 0.0, "foreground": 0.0,
              "steady": True, "kept": False, **more}
             for n, xyxy, more in faces(i)
         ]  # fmt: skip
-        yield {"frame": i, "pts": i * 40, "time_s": i * 0.04, "whole": i in whole, "tracks": tracks}
+        yield {"frame": i, "pts": pts, "time_s": i * 0.04, "whole": i in whole, "tracks": tracks}
 
 
 def two_people(i):
@@ -131,7 +132,7 @@ def ready_film(site, owner, folder, faces=two_people, frames=25, rotation=0, who
     header = {"format": "bystander-tracks", "version": 1, "source": fingerprint(files.source), "model": "none",
               "width": 64, "height": 48,
               "settings": {"policy": {"grow": 1.0, "shape": "box"}, "cover": {"style": "solid"}}}  # fmt: skip
-    rows = [header, *tracks_rows(frames, faces, whole)]
+    rows = [header, *tracks_rows(files.source, faces, whole)]
     files.tracks.write_text("".join(json.dumps(row) + "\n" for row in rows))
     size = (48, 64) if rotation % 180 else (64, 48)
     film.info = {"width": size[0], "height": size[1], "duration_s": 1.0, "fps": 25.0, "frames": frames, "audio": False}

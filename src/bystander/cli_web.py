@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bystander.errors import SettingsError
+from bystander.models import DEVICES, read_weights
 
 TOKEN = "BYSTANDER_TOKEN"  # noqa: S105  the variable's name
 
@@ -34,6 +35,7 @@ def add_web(sub: Any) -> None:
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which browsers reach it"
     )
     p.add_argument("--model", default="n", help="shipped model (n, n-roles) or path of an ONNX file")
+    p.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto: measured once)")
     p.add_argument("--keep-hours", type=float, default=24, metavar="H", help="films are removed after it (default 24)")
     p.add_argument("--max-gb", type=float, default=4, metavar="GB", help="of one film (default 4)")
     p.add_argument("--max-minutes", type=float, default=60, metavar="MIN", help="of one film (default 60)")
@@ -51,10 +53,14 @@ def cmd_web(a: argparse.Namespace) -> int:
         from bystander.web.settings import LOOPBACK, WebSettings
     except ImportError as e:
         raise SettingsError(f"bystander web needs {e.name}: pip install 'bystander[web]'") from e
+    if not 0 < a.max_gb < 1e6:
+        raise SettingsError(f"max-gb {a.max_gb}: must lie above 0")
+    read_weights(a.model)  # a model that is not there is told now, not with the first film
     token, made = token_of(a, exposed=a.host not in LOOPBACK)
     given = {"data": a.data.resolve()} if a.data else {}
     settings = WebSettings(
         host=a.host, port=a.port, token=token, https=a.https or bool(a.cert), model=a.model,
+        device=a.device,
         hosts=frozenset(name.lower() for name in a.allow_host), keep_hours=a.keep_hours,
         max_bytes=round(a.max_gb * 1e9), max_seconds=a.max_minutes * 60, max_films=a.max_films, max_live=a.max_live,
         watch=a.watch, watch_token=first_line(a.watch_token_file) if a.watch_token_file else "", **given,

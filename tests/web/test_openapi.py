@@ -83,6 +83,7 @@ def test_answers_are_as_described(api, app, route):
     ask(api, app, route)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # schemathesis does not close files
 @pytest.mark.parametrize("route", ABOUT_FILMS, ids=named)
 def test_answers_about_a_film_are_as_described(api, app, route, tmp_path):
     """The same for a film that exists and was covered."""

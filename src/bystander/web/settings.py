@@ -54,7 +54,13 @@ class WebSettings:
             raise SettingsError("token: must have 8 characters or more")
         if not 0 < self.keep_hours <= 24 * 365:
             raise SettingsError(f"keep-hours {self.keep_hours}: must lie above 0 and at most a year")
-        if self.max_bytes < 1 or self.max_seconds <= 0 or self.max_films < 1 or self.workers < 1 or self.max_live < 0:
+        if (
+            self.max_bytes < 1
+            or not self.max_seconds > 0
+            or self.max_films < 1
+            or self.workers < 1
+            or self.max_live < 0
+        ):
             raise SettingsError("limits of size, length, films, workers and live sessions must lie above 0")
 
     @property

@@ -24,7 +24,7 @@ from bystander.web.films.tell import tell
 SIDE = 96  # px of a small picture
 MARGIN = 0.35  # of the face's size, shown around it
 MOST = 4000  # small pictures
-EVERY_S = 2.0  # one of each person in so much time, so that a split finds one as well
+EVERY_S = 0.5  # one of each person in so much time, so that a split finds one as well
 TURN = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 

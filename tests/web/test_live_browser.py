@@ -23,7 +23,7 @@ WIDTH, HEIGHT, FPS, SIDE = 640, 360, 15, 340
 LEFT, RIGHT = -10, 310  # px, left edges of the two portraits
 FACE = np.array([178, 76, 270, 180]) / 512  # in the portrait, as in bystander.demo
 SHOWN, HIDDEN = 0.75, 0.6  # correlation of a face's details with what the camera plays
-SLOW_MS = 90_000  # other work may hold this machine up
+SLOW_S = 90.0  # other work may hold this machine up
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -137,7 +137,7 @@ def visit(chromium, site):
         context = chromium.new_context(viewport={"width": 1280, "height": 900})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(SLOW_MS)
+        page.set_default_timeout(SLOW_S * 1000)
         page.on("request", lambda request: asked.append(request.url))
         page.goto(site[1])
         page.evaluate(SAMPLER, boxes())
@@ -152,7 +152,7 @@ def visit(chromium, site):
     assert all(url.startswith((site[1], "blob:", "data:")) for url in asked)  # nobody else is asked for anything
 
 
-def holds(page, expression):
+def holds(page, expression, seconds=SLOW_S):
     """The value of a JavaScript expression once it is true; the page's own rules forbid Playwright's way to wait."""
     value = None
 
@@ -161,7 +161,7 @@ def holds(page, expression):
         value = page.evaluate(expression)
         return value
 
-    wait(look, SLOW_MS / 1000, expression)
+    wait(look, seconds, expression)
     return value
 
 
@@ -170,16 +170,23 @@ def samples(page, since=0.0):
 
 
 def click_face(page, which):
-    """Click the left (0) or right (1) face; returns when the finger went down, in the page's ms."""
-    faces = [page.locator("#live-faces button").nth(i).bounding_box() for i in range(2)]
-    box = sorted(faces, key=lambda b: b["x"])[which]
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    return page.evaluate("window.pressed")
+    """Click the left (0) or right (1) face until the page shows that it is kept; returns the ms that took."""
+    stage, face = page.locator("#live-faces").bounding_box(), boxes()[which]
+    x, y = (face["x"] + face["w"] / 2) / WIDTH, (face["y"] + face["h"] / 2) / HEIGHT
+    for _ in range(10):  # a busy machine may cover a picture whole, in which nobody can be clicked
+        holds(page, "document.querySelectorAll('#live-faces button').length === 2")
+        page.mouse.click(stage["x"] + x * stage["width"], stage["y"] + y * stage["height"])
+        pressed = page.evaluate("window.pressed")
+        try:
+            return until(page, f"s.scores[{which}] > {SHOWN}", pressed, seconds=8)
+        except AssertionError:
+            continue
+    raise AssertionError("no click was understood")
 
 
-def until(page, condition, since):
+def until(page, condition, since, seconds=SLOW_S):
     """ms from ``since`` until a sample fulfils the JavaScript ``condition`` on ``s``."""
-    return holds(page, f"window.samples.find((s) => s.at >= {since} && ({condition}))?.at") - since
+    return holds(page, f"window.samples.find((s) => s.at >= {since} && ({condition}))?.at", seconds) - since
 
 
 def test_covered_kept_by_a_click_and_panic(visit, site, capsys):
@@ -188,8 +195,7 @@ def test_covered_kept_by_a_click_and_panic(visit, site, capsys):
     holds(page, "window.samples.length > 30")
     assert max(max(s["scores"]) for s in samples(page)) < HIDDEN
     assert not all(s["plain"] for s in samples(page))
-    clicked = click_face(page, 0)
-    kept_ms = until(page, f"s.scores[0] > {SHOWN}", clicked)
+    kept_ms = click_face(page, 0)
     assert max(s["scores"][1] for s in samples(page)) < HIDDEN
     page.click("#panic")
     pressed = page.evaluate("window.pressed")
@@ -210,8 +216,7 @@ def test_covered_kept_by_a_click_and_panic(visit, site, capsys):
 def test_two_people_side_by_side_and_a_page_that_goes_away(visit, site):
     """One's click and panic change nothing for the other; a closed tab ends its session."""
     one, two = visit(), visit()
-    clicked = click_face(two, 1)
-    until(two, f"s.scores[1] > {SHOWN}", clicked)
+    click_face(two, 1)
     assert max(max(s["scores"]) for s in samples(one)) < HIDDEN
     assert len(live_of(site[0]).sessions) == 2
     one.close(run_before_unload=True)

@@ -1,5 +1,6 @@
 """The pages in a real headless Chromium: policy, languages, keyboard, accessibility, states of the live view."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,32 @@ def test_axe_finds_nothing_serious_in_the_list_of_keys(visit, scheme):
     page = visit("/#film", color_scheme=scheme)
     page.click("#help-open")
     assert not axe(page)
+
+
+def test_a_running_stream_can_be_watched_and_covered(visit):
+    """The panel shows the stream's state and faces, and its buttons send whole choices and panic to the server."""
+    page = visit("/#live", expected=["status of 503"])
+    status = {
+        "state": "live", "panic": False, "fps_out": 24.9, "latency_ms": {"total": [210.0, 250.0, 300.0]},
+        "faces": [{"id": 3, "xyxy": [1, 2, 3, 4], "kept": False}, {"id": 5, "xyxy": [5, 2, 9, 4], "kept": True}],
+        "choices": {"keep": [5], "cover": [], "default": "cover"},
+    }  # fmt: skip
+    sent = []
+
+    def changed(route):
+        sent.append((route.request.url.rpartition("/")[2], route.request.post_data_json))
+        route.fulfill(json={**status, "panic": bool(route.request.post_data_json.get("on"))})
+
+    page.route("**/api/watch", lambda route: route.fulfill(json=status))
+    page.route("**/api/watch/preview.jpg", lambda route: route.fulfill(status=503, json={}))
+    page.route(re.compile("/api/watch/(choices|panic)$"), changed)
+    page.click("#watch summary")
+    page.locator("#watch-people li").nth(1).wait_for()
+    assert not axe(page)
+    page.locator("#watch-people li.covered button").click()
+    page.click("#watch-panic")
+    page.locator("#watch-panic[aria-pressed=true]").wait_for()
+    assert sent == [("choices", {"keep": [5, 3], "cover": [], "default": "cover"}), ("panic", {"on": True})]
 
 
 def test_the_api_page_shows_what_the_document_has(visit, server):

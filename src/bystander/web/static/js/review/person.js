@@ -24,7 +24,8 @@ export function startPerson(given) {
 
 /** verdict: keep, cover or auto, for the selected person. */
 export function decide(verdict) {
-  if (person()) context.edit({ op: "choose", person: person().id, verdict });
+  const one = person();
+  if (one && one.choice !== verdict) context.edit({ op: "choose", person: one.id, verdict });
 }
 
 /** Whether a split at `seconds` would leave something on both sides. */

@@ -85,7 +85,7 @@ def test_one_server_for_one_data_folder(tmp_path, capsys):
         (["--port", "99999"], "port"),
         (["--keep-hours", "0"], "keep-hours"),
         (["--keep-hours", "nan"], "keep-hours"),
-        (["--max-gb", "-1"], "limits"),
+        (["--max-gb", "-1"], "max-gb"),
         (["--max-gb", "nan"], "max-gb"),
         (["--max-minutes", "nan"], "limits"),
         (["--token", "short"], "token"),

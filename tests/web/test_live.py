@@ -103,6 +103,9 @@ def test_a_detector_that_breaks_covers_everything(serve, connect, detect):
     wait(lambda: len(client.pictures) >= 15 and client.news and client.news[-1]["whole"] >= 2, SLOW_S)
     assert all(grey(y) for _, y, _ in list(client.pictures))
     assert browser.get(f"/api/live/{session}").json["whole"] >= 2
+    metrics = browser.get("/metrics").get_data(as_text=True)
+    assert "bystander_web_live_sessions 1.0" in metrics
+    assert "bystander_web_live_whole 0.0" not in metrics
 
 
 def test_words_that_make_no_sense_do_not_end_a_session(serve, connect):

@@ -13,6 +13,7 @@ from bystander.errors import BystanderError
 from bystander.models import read_weights
 from bystander.web.errors import ApiError
 from bystander.web.films.service import Films
+from bystander.web.live.server import live_of
 from bystander.web.settings import WebSettings
 from bystander.web.site import site_of
 
@@ -74,5 +75,7 @@ class Readings:
         yield gauge("bystander_web_jobs_waiting", "jobs that wait", value=waiting)
         yield gauge("bystander_web_jobs_running", "jobs that are done now", value=running)
         yield gauge("bystander_web_disk_free_bytes", "free disk space of the data folder", value=store.free_bytes())
+        for name, text, value in live_of().readings():
+            yield gauge(f"bystander_web_live_{name}", text, value=value)
         streams = sum(len(pages) for pages in self.films.hub.pages.values())
         yield gauge("bystander_web_event_streams", "open event streams", value=streams)

@@ -27,6 +27,7 @@ from bystander.web.settings import WebSettings
 NAME = "bystander_live"  # in app.extensions
 PER_OWNER = 2  # cameras of one browser at a time; a page that is loaded again finds a place
 VIEWERS = 8  # of one stream; each has an encoder of its own
+LONGEST_VALUE = 40  # characters
 STALE_S = 5.0  # a publisher that was silent for so long may be replaced
 END_S = 10.0  # so long may pipelines take to end with the server
 
@@ -146,6 +147,21 @@ class Live:
             raise not_found()
         self.loop.do(viewer.close())
 
+    def readings(self) -> list[tuple[str, str, float]]:
+        """Name, explanation and value of what watchers of the server may want to know. Nothing of anybody."""
+        sessions = list(self.sessions.values())
+        states = [s.pipeline.control.status for s in sessions]
+        return [
+            ("sessions", "live sessions now", len(sessions)),
+            ("viewers", "players of published streams now", sum(len(s.viewers) for s in sessions)),
+            ("fps", "new covered pictures a second, of all sessions now", sum(s.fps_out for s in states)),
+            (
+                "whole",
+                "pictures covered whole by faults, in the sessions of now",
+                sum(sum(s.whole.values()) for s in states),
+            ),
+        ]
+
     def close(self) -> None:
         """End everything; returns when the threads have ended or were given up."""
         for session in list(self.sessions.values()):
@@ -174,6 +190,6 @@ def wanted_of(values: Any) -> Wanted:
         raise ApiError(422, "bad_settings", f"Settings are an object with {', '.join(kinds)}.")
     given = {k: v for k, v in values.items() if v is not None}
     for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, kinds[key]):
+        if isinstance(value, bool) or not isinstance(value, kinds[key]) or len(str(value)) > LONGEST_VALUE:
             raise ApiError(422, "bad_settings", f"The setting {key} is of the wrong type.")
     return replace(Wanted(), **given)

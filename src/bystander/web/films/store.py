@@ -17,6 +17,7 @@ from bystander.web.films.film import Files, Film, load, new_film, save
 from bystander.web.settings import WebSettings
 
 log = logging.getLogger("bystander.web")
+MOST_FILMS = 1000  # of all owners: a session costs nothing to make
 GONE = ".gone-"  # prefix of a folder that is being removed
 
 
@@ -83,6 +84,8 @@ class FilmStore:
         if size > s.max_bytes:
             raise ApiError(413, "too_large", f"The film is larger than {s.max_bytes / 1e9:.3g} GB; shorten or "
                            "compress it first.")  # fmt: skip
+        if len(self.films) >= MOST_FILMS:
+            raise ApiError(429, "too_many", "There are too many films on this server; try again later.")
         if len(own) >= s.max_films:
             raise ApiError(429, "too_many", f"There are {len(own)} films already; remove one first.")
         if sum(f.size for f in own) + size > s.owner_bytes:

@@ -33,20 +33,21 @@ class Uploads:
                 raise wrong_offset(film)
             if offset + length > film.size:
                 raise ApiError(413, "too_large", "More came than was announced; upload the film anew.")
-            self._write(film, offset, body)
+            self._write(film, offset, body, length)
             return film.received
         finally:
             with self.lock:
                 self.writing.discard(film.id)
 
-    def _write(self, film: Film, offset: int, body: IO[bytes]) -> None:
+    def _write(self, film: Film, offset: int, body: IO[bytes], left: int) -> None:
         try:
             with self.store.files(film).source.open("r+b") as f:
                 f.seek(offset)
                 f.truncate()
                 try:
-                    while piece := body.read(PIECE):
+                    while left and (piece := body.read(min(PIECE, left))):
                         f.write(piece)
+                        left -= len(piece)
                 finally:
                     f.flush()
                     os.fsync(f.fileno())

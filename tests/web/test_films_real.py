@@ -28,7 +28,7 @@ def clip(path, face, frames=8):
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         for i in range(frames):
             picture = np.full((240, 320, 3), 120, np.uint8)
-            picture[:, 5 + i : 245 + i] = face
+            picture[:, 5 + i % 40 : 245 + i % 40] = face
             out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(video.encode(None))
     return path.read_bytes()

@@ -54,14 +54,14 @@ class Reviewed:
     def kept_in(self, frame):
         """Who is kept in one frame of the edited tracks."""
         apply.main([str(self.files.folder), str(self.film.inner["rotation"])])
-        row = json.loads(self.files.edited.read_text().splitlines()[frame + 1])
+        row = json.loads(self.files.next.read_text().splitlines()[frame + 1])
         return {t["id"] for t in row["tracks"] if t["kept"]}
 
     def painted(self):
         """(frame, height, width) luma of original and of the film painted by the edits."""
         out = self.folder / "painted.mp4"
         apply.main([str(self.files.folder), str(self.film.inner["rotation"])])
-        words = ["render", self.files.source, self.files.edited, out, "--overwrite", "--quiet", "--crf", "0"]
+        words = ["render", self.files.source, self.files.next, out, "--overwrite", "--quiet", "--crf", "0"]
         assert bystander([str(w) for w in words]) == 0
         return luma(self.files.source), luma(out)
 

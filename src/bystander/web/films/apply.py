@@ -29,11 +29,9 @@ def main(argv: list[str]) -> int:
 
 
 def write(files: Files, index: Index, edits: Edits, rotation: int) -> None:
-    part = files.edited.with_suffix(".partial")
-    with part.open("w", encoding="utf-8") as out:
+    with files.next.open("w", encoding="utf-8") as out:
         for row in edited(files.tracks, index, edits, rotation):
             out.write(json.dumps(row, separators=(",", ":")) + "\n")
-    part.replace(files.edited)
 
 
 def edited(tracks: Path, index: Index, edits: Edits, rotation: int) -> Iterator[dict[str, Any]]:

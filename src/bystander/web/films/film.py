@@ -77,6 +77,11 @@ class Files:
         return self.folder / "edited.jsonl"
 
     @property
+    def next(self) -> Path:
+        """The same for the film that is being painted."""
+        return self.folder / "next.jsonl"
+
+    @property
     def index(self) -> Path:
         return self.folder / "index.npz"
 

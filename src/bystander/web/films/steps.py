@@ -88,11 +88,12 @@ class Steps:
         if self._stopped(end, film, stop):
             return
         end = self._child(film, stop, [
-            "-m", "bystander", "render", str(files.source), str(files.edited), str(files.covered(film)), "--json",
+            "-m", "bystander", "render", str(files.source), str(files.next), str(files.covered(film)), "--json",
             "--quiet", "--overwrite", "--style", s["style"], "--grow", str(s["strength"]),
         ], clock.on_event)  # fmt: skip
         if self._stopped(end, film, stop):
             return
+        files.next.replace(files.edited)
         film.rendered_version = version[-1] + 1
         files.report.unlink(missing_ok=True)  # it judged another film
         film.report = ""

@@ -63,8 +63,10 @@ def render(film_id: str) -> Response:
         raise unfit("keep was decided when the film was looked at; choose people instead", "bad_settings")
     settings = settings_of(given, film.settings)
     check_ready(film)
-    films().queue.add(film, "render")
-    film.settings = settings
+    with films().store.lock:  # the worker begins once this is left
+        films().queue.add(film, "render")
+        film.settings = settings
+        films().store.save(film)
     return told(film, 202)
 
 

@@ -260,6 +260,18 @@ def test_offers_that_do_not_fit_are_refused(serve, loop):
         client.close()
 
 
+def test_a_browser_that_hides_its_addresses_connects(serve, loop):
+    """Without any candidate of the other side (mDNS names are left out) its own checks find the way."""
+    client, browser = Client(loop, Camera()), Browser(serve())
+    offer = "".join(f"{line}\r\n" for line in client.offer().splitlines() if "candidate" not in line)
+    answer = browser.post("/api/live", {"sdp": offer, "type": "offer"})
+    assert "typ host" in answer.json["sdp"]
+    assert "typ srflx" not in answer.json["sdp"]
+    client.answer(answer.json["sdp"])
+    wait(lambda: len(client.pictures) > 3, SLOW_S)
+    client.close()
+
+
 def test_a_page_without_the_secret_opens_nothing(serve):
     """No CSRF header, no cookie: refused before anything is looked at."""
     app = serve()

@@ -126,6 +126,11 @@ def test_what_does_not_fit_is_refused(app, join, monkeypatch):
     assert http.post("/whip/a", data="{}", content_type="application/json", headers=BEARER).status_code == 415
     assert http.post("/whip/a", data=b"\xff\x00", content_type=SDP, headers=BEARER).status_code in (400, 422)
     assert join("/whip/a")[1].status_code == 422  # offers no video
+    for wrong in ("mode=all", "strength=x", "width=1.5", "colour=red", "strength=nan"):
+        assert join(f"/whip/a?{wrong}", Camera())[1].status_code == 422
+    join("/whip/b?mode=largest&style=solid&strength=1.5", Camera())
+    wanted = live_of(app).named("b").pipeline.wanted
+    assert (wanted.mode, wanted.style, wanted.strength, wanted.width) == ("largest", "solid", 1.5, 0)
     place = join("/whip/a", Camera())[1].headers["Location"]
     assert http.patch(place, data="", content_type="application/trickle-ice-sdpfrag", headers=BEARER).status_code == 405
     monkeypatch.setattr(server, "VIEWERS", 1)

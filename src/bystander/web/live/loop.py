@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-WAIT_S = 15.0  # longer than any answer takes
+WAIT_S = 30.0  # longer than any answer takes
 
 
 class Loop:
@@ -58,5 +58,6 @@ async def cancel_all() -> None:
     others = [t for t in asyncio.all_tasks() if t is not me]
     for task in others:
         task.cancel()
-    await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 3)
+    if others:
+        await asyncio.wait(others, timeout=3)
     loop.stop()

@@ -68,12 +68,13 @@ class WebStream(LiveStream):
     """A stream that remembers the faces of the pictures it gave out."""
 
     def prepare(self) -> None:
+        self.newest: tuple[Sight, ...] = ()  # faces of the newest picture
         self.sights: OrderedDict[int, tuple[float, tuple[Sight, ...]]] = OrderedDict()  # by index: time, faces
 
     def _note(self, covered: CoveredFrame, tracks: Sequence[Track], kept: frozenset[int]) -> None:
         super()._note(covered, tracks, kept)
-        faces = (Sight(t.id, t.xyxy, t.id in self.kept, t.foreground, t.unseen_s == 0) for t in tracks)
-        self.sights[covered.frame.index] = (covered.frame.time_s, tuple(faces))
+        self.newest = tuple(Sight(t.id, t.xyxy, t.id in self.kept, t.foreground, t.unseen_s == 0) for t in tracks)
+        self.sights[covered.frame.index] = (covered.frame.time_s, self.newest)
         while len(self.sights) > REMEMBERED:
             self.sights.popitem(last=False)
 

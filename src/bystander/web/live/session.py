@@ -194,7 +194,7 @@ class Session:
         """For ``GET``: without any picture content."""
         status = self.pipeline.control.status
         width, height = status.width or 1, status.height or 1
-        seen = next(reversed(self.pipeline.stream.sights.values()), (0.0, ()))[1] if status.width else ()
+        seen = self.pipeline.stream.newest if status.width else ()
         connecting = self.peer is None or self.peer.state in ("new", "connecting")
         return {
             "id": self.id, "name": self.name, "state": "connecting" if connecting else status.state,

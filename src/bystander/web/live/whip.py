@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, request
 
 from bystander.web.errors import ApiError, not_found
 from bystander.web.live.pipeline import Wanted
-from bystander.web.live.server import live_of
+from bystander.web.live.server import live_of, wanted_of
 
 SDP = "application/sdp"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -24,10 +24,10 @@ def install(blueprint: Blueprint) -> None:
 
 
 def publish(name: str) -> Response:
-    """Everybody is covered until somebody is chosen; the picture keeps its size, up to 1280x720."""
+    """Everybody is covered unless ?mode=, ?style=, ?strength= or ?width= ask for else; the picture keeps its size."""
     if not NAMES.fullmatch(name):
         raise ApiError(404, "bad_name", "Name the stream with up to 64 letters, digits, - and _.")
-    session, sdp = live_of().open(g.owner, offer(), Wanted(width=0), name)
+    session, sdp = live_of().open(g.owner, offer(), asked(), name)
     return created(sdp, f"/whip/{name}/{session.id}")
 
 
@@ -48,6 +48,18 @@ def play(name: str) -> Response:
 def leave(name: str, session_id: str) -> Response:
     live_of().leave(name, session_id)
     return Response(status=200)
+
+
+def asked() -> Wanted:
+    """The settings in the address, as a publisher cannot send others."""
+    values: dict[str, object] = {"mode": "none", "width": 0, **request.args}
+    try:
+        for key, kind in (("strength", float), ("width", int)):
+            if key in values:
+                values[key] = kind(str(values[key]))
+    except ValueError:
+        raise ApiError(422, "bad_settings", "strength and width must be numbers.") from None
+    return wanted_of(values)
 
 
 def offer() -> str:

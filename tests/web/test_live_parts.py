@@ -124,6 +124,26 @@ def test_a_late_pipeline_shows_the_last_picture_again_and_then_a_slate(monkeypat
     on_loop(work)
 
 
+def test_a_page_that_cannot_be_told_still_gets_pictures():
+    """A fault in what is said about a picture does not end the pictures."""
+
+    async def work():
+        def fail(_shown):
+            raise RuntimeError("broken")
+
+        track = CoveredTrack(lambda: False, fail)
+        assert luma(await track.recv()).shape == (360, 640)
+        track.nudge()
+        assert luma(await track.recv()).shape == (360, 640)
+
+    on_loop(work)
+
+
+def test_a_fault_in_answering_is_an_answer(talk, monkeypatch):
+    monkeypatch.setattr(talk.pipeline, "panic", lambda **_how: 1 / 0)
+    assert talk.answer('{"kind": "panic", "on": true}')["code"] == "fault"
+
+
 def test_a_wholly_covered_picture_keeps_the_size_of_the_stream():
     async def work():
         track = CoveredTrack(lambda: False)

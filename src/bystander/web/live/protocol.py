@@ -6,6 +6,7 @@ Text in, a dict out, whatever was in the text. Whatever is in doubt changes noth
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bystander.run.control import LiveStatus
 from bystander.types import CoveredFrame
 from bystander.web.live.pipeline import Pipeline, Sight
 
+log = logging.getLogger("bystander.web")
 LONGEST = 2000  # characters of a message
 REMEMBERED = 400  # pictures whose faces a tap can find
 NEAREST_S = 0.25  # a tap's time may be so far from that of a picture which was sent
@@ -65,6 +67,9 @@ class Talk:
             return {"kind": "error", "of": of, "code": e.code, "message": str(e)}
         except SettingsError as e:
             return {"kind": "error", "of": of, "code": "bad_value", "message": str(e)}
+        except Exception:
+            log.exception("a message was not understood")
+            return {"kind": "error", "of": of, "code": "fault", "message": "something went wrong; try again"}
 
     def _do(self, kind: str, message: dict[str, Any]) -> dict[str, Any]:
         if kind == "panic":

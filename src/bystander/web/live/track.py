@@ -8,6 +8,7 @@ misses pictures, it never holds up anybody.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bystander.stages.cover import slate
 from bystander.types import CoveredFrame, Sound
 from bystander.web.live.sound import SoundTrack
 
+log = logging.getLogger("bystander.web")
 CLOCK = 90_000  # ticks a second of video in RTP (RFC 3551)
 TICK = 90  # least distance of two pictures, 1 ms
 STALL_S = 0.5  # without a new picture for so long the last one is sent again
@@ -77,7 +79,10 @@ class CoveredTrack(MediaStreamTrack):
         picture = av.VideoFrame.from_ndarray(planar(covered, *self.size), format="yuv420p")
         picture.pts, picture.time_base = self.pts, Fraction(1, CLOCK)
         self.sent += 1
-        self.on_sent(Shown(covered, self.pts, card))
+        try:
+            self.on_sent(Shown(covered, self.pts, card))
+        except Exception:  # telling about a picture must not end the pictures
+            log.exception("the page could not be told about a picture")
         return picture
 
     async def _wait(self) -> bool:

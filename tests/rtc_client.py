@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
 from bystander.web.live.peer import with_loopback
@@ -87,9 +87,10 @@ class Client:
     Everything is safe to read from the test.
     """
 
-    def __init__(self, loop, camera=None, channel=True, keep=lambda y: y, microphone=None, listen=False):
+    def __init__(self, loop, camera=None, channel=True, keep=lambda y: y, microphone=None, listen=False, codec=""):
         self.loop, self.camera, self.keep = loop, camera, keep
         self.microphone, self.listen, self.heard = microphone, listen, []
+        self.codec = codec  # of pictures: VP8 or H264; empty: whatever is agreed on
         self.pictures, self.said, self.channel, self.wants_channel = [], [], None, channel
         self.pc = None
 
@@ -111,6 +112,9 @@ class Client:
             self.pc.addTransceiver("audio", direction="recvonly")
         self.pc.on("track", lambda track: asyncio.ensure_future(self._watch(track)))
         for t in self.pc.getTransceivers():
+            if self.codec and t.kind == "video":
+                known = RTCRtpSender.getCapabilities("video").codecs
+                t.setCodecPreferences([c for c in known if c.mimeType == f"video/{self.codec}"])
             with_loopback(t.receiver.transport.transport.iceGatherer)
         await self.pc.setLocalDescription(await self.pc.createOffer())
         return self.pc.localDescription.sdp

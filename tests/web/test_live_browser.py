@@ -48,7 +48,18 @@ SAMPLER = """
     for (let i = 0; i < data.length; i += 4) out.push(0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]);
     return out;
   };
-  window.samples = [];
+  window.samples = []; window.told = []; window.seen = [];
+  const create = RTCPeerConnection.prototype.createDataChannel;
+  RTCPeerConnection.prototype.createDataChannel = function (...how) {
+    const channel = create.apply(this, how);
+    channel.addEventListener("message", ({ data }) => window.told.push(JSON.parse(data).rtp));
+    return channel;
+  };
+  const look = (_now, { rtpTimestamp }) => {
+    window.seen.push(rtpTimestamp);
+    document.getElementById("live-video").requestVideoFrameCallback(look);
+  };
+  document.getElementById("live-video").requestVideoFrameCallback(look);
   addEventListener("pointerdown", (event) => { window.pressed = event.timeStamp; }, true);
   for (const face of faces) face.details = blur(face.luma, face.w, face.h);
   setInterval(() => {
@@ -195,6 +206,7 @@ def test_covered_kept_by_a_click_and_panic(visit, site, capsys):
     holds(page, "window.samples.length > 30")
     assert max(max(s["scores"]) for s in samples(page)) < HIDDEN
     assert not all(s["plain"] for s in samples(page))
+    holds(page, "window.told.filter((rtp) => rtp && window.seen.includes(rtp)).length > 5")  # boxes of what is seen
     kept_ms = click_face(page, 0)
     assert max(s["scores"][1] for s in samples(page)) < HIDDEN
     page.click("#panic")

@@ -76,6 +76,17 @@ def test_sound_is_passed_on(app, join):
     assert max(hearing.heard) < 0.5
 
 
+def test_h264_as_obs_sends_it(app, join):
+    """A publisher of H.264 and a viewer of it: covered all the same."""
+    join("/whip/a", Camera(), codec="H264")
+    viewer, answer = join("/whep/a", codec="H264")
+    assert "H264/90000" in answer.get_data(as_text=True)
+    assert "VP8/90000" not in answer.get_data(as_text=True)
+    wait(lambda: len(viewer.pictures) >= 15 and not grey(viewer.pictures[-1][1]), SLOW_S)
+    assert max(shows(viewer)) < RAW
+    assert max(shows(viewer, OTHER)) < RAW
+
+
 def test_a_viewer_may_leave(app, join):
     """DELETE frees the viewer's place; the stream goes on."""
     join("/whip/a", Camera())

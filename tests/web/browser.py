@@ -105,6 +105,7 @@ class Visitor:
         self.page = self.context.new_page()
         self.wrong: list[str] = []
         self.expected: list[str] = []  # patterns of messages that a test provokes
+        self.page.on("dialog", lambda d: d.accept())  # the browser's own question before a page is left
         self.page.on("console", lambda m: m.type in LOUD and self.wrong.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda e: self.wrong.append(f"uncaught: {e}"))
         self.page.on("request", lambda r: self._asked(r.url))

@@ -154,7 +154,7 @@ function faces(message) {
   $("live-fps").textContent = figure(message.fps, 0);
   $("live-latency").textContent = `${figure(message.latency_ms, 0)} ms`;
   $("live-slow").hidden = !message.slow;
-  if (message.slow) say($("live-slow"), "live.slow", { why: message.slow });
+  if (message.slow) say($("live-slow"), "live.slow");
   if (message.panic === panic) settle(message.panic);
   else if (message.panic && performance.now() > settleUntil) showPanic((panic = true)); // asked elsewhere
 }

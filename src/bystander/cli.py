@@ -25,6 +25,7 @@ from bystander import __version__
 from bystander.cli_audit import add_audit, cmd_audit
 from bystander.cli_devices import add_devices, cmd_devices, cmd_engine
 from bystander.cli_live import add_live, cmd_live
+from bystander.cli_web import add_web, cmd_web
 from bystander.errors import BystanderError, InputError, Interrupted, OutputError, SettingsError
 from bystander.interrupts import Terminated, held_back, raise_now
 from bystander.media.images import IMAGE_SUFFIXES, cover_image
@@ -115,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     add_audit(sub)
     add_devices(sub)
     add_live(sub)
+    add_web(sub)
     d = sub.add_parser("demo", help="make a clip with faces and cover it: needs no input")
     d.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default demo)")
     return p
@@ -409,5 +411,5 @@ def cmd_demo(a: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "file": cmd_file, "demo": cmd_demo, "devices": cmd_devices, "engine": cmd_engine,
-    "live": cmd_live, "render": cmd_render, "audit": cmd_audit,
+    "live": cmd_live, "web": cmd_web, "render": cmd_render, "audit": cmd_audit,
 }  # fmt: skip

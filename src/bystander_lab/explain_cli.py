@@ -20,6 +20,7 @@ def add_explain(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument(
         "--face", type=int, default=0, metavar="N", help="from the left, from 1 (default: all; film: the best)"
     )
+    p.add_argument("--at", default="", metavar="X,Y", help="picture: the face there, px of the upright picture")
     p.add_argument("--target", choices=TARGETS, default="", help="default: what the face was taken for")
     p.add_argument("--layer", default="auto", help="layer of the network, by number (default auto)")
     p.add_argument("--method", choices=METHODS, default=METHOD, help=f"default {METHOD}")
@@ -62,14 +63,16 @@ def explain_source(a: argparse.Namespace) -> None:
     from bystander.media.images import IMAGE_SUFFIXES, read_image
     from bystander.media.writer import check_target
     from bystander_lab.explain.film import FilmSettings, explain_film
-    from bystander_lab.explain.scene import open_for_explaining
-    from bystander_lab.explain.why import Question, save, why
+    from bystander_lab.explain.scene import look, open_for_explaining
+    from bystander_lab.explain.why import Question, number_at, save, why
 
     check_target(a.source, a.out, a.overwrite)
     question = Question(a.target, a.method, a.layer)
     if a.source.suffix.lower() in IMAGE_SUFFIXES:
         frame = read_image(a.source)
-        answer = why(open_for_explaining(a.weights, a.imgsz), frame, a.face, question)
+        opened = open_for_explaining(a.weights, a.imgsz)
+        number = number_at(look(opened, frame), point_of(a.at), frame.width) if a.at else a.face
+        answer = why(opened, frame, number, question)
         save(answer.picture, a.out)
         print("\n".join((*answer.lines, *answer.notes, f"{a.out}: {UNCOVERED}")))
         return
@@ -77,6 +80,17 @@ def explain_source(a: argparse.Namespace) -> None:
     opened = open_for_explaining(a.weights, a.imgsz)
     line, count, seen = explain_film(opened, a.source, a.out, a.face, question, settings)
     print(f"{line} when first seen\n{count} pictures, the face seen in {seen} of them\n{a.out}: {UNCOVERED}")
+
+
+def point_of(words: str) -> tuple[float, float]:
+    """X,Y as numbers. DataError when they are not."""
+    from bystander_lab.widerface import DataError
+
+    try:
+        x, y = (float(v) for v in words.split(","))
+    except ValueError as e:
+        raise DataError(f"--at {words}: give X,Y as numbers, px of the upright picture") from e
+    return x, y
 
 
 def explain_counterfactual(a: argparse.Namespace) -> None:

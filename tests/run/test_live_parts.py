@@ -16,6 +16,9 @@ from bystander.run.live_meters import LiveMeters
 from bystander.run.live_stages import Late, LiveStages, Watched, check
 from bystander.run.slot import Slot
 from bystander.run.stamps import Stamps
+from bystander.stages.cover import CoverSettings
+from bystander.stages.policy import Policy, PolicySettings
+from bystander.types import Choices
 from fakes import faces, noise_frame
 
 
@@ -321,3 +324,52 @@ def test_a_detector_that_is_ready_too_late_is_not_used():
     s.governor.level = 2
     s.change(512)
     assert s.face_filter.detector is before
+
+
+def test_a_word_that_comes_while_the_stream_looks_is_not_lost():
+    """What a person says between two frames holds, even when a click has settled meanwhile."""
+    control = Control()
+    applied = control.settle(None, Choices())
+    control.cover(4)
+    assert control.settle(applied, Choices(keep=frozenset({4}))).cover == {4}
+
+
+def test_what_clicks_found_holds_when_nobody_said_anything_else():
+    control = Control()
+    applied = control.settle(None, Choices())
+    assert control.settle(applied, Choices(keep=frozenset({4}))).keep == {4}
+    assert control.choices.keep == {4}
+
+
+def test_a_choice_can_be_taken_back():
+    """Forgotten faces are neither kept nor covered by a person; the rule decides again."""
+    control = Control()
+    control.keep(1)
+    control.cover(2)
+    control.forget(1)
+    control.forget(2)
+    assert (control.choices.keep, control.choices.cover) == (frozenset(), frozenset())
+
+
+def test_another_manner_holds_for_frames_that_wait():
+    """Style and margin of a running stream change with the next frame that leaves."""
+    face_filter = FaceFilter(lambda _: faces(), FilterSettings(lookback_s=1.0), LiveMeters())
+    face_filter.push(noise_frame(), faces((16, 12, 40, 36)))
+    before = noise_frame().y
+    face_filter.change(PolicySettings(grow=1.5, shape="box"), CoverSettings("solid"))
+    covered = face_filter.release()[0]
+    region = covered.regions[0]
+    assert region.shape == "box"
+    assert (covered.frame.y[region.y1 : region.y2, region.x1 : region.x2] == 128).all()
+    assert np.array_equal(covered.frame.y[:2], before[:2])
+
+
+def test_another_rule_finds_its_people_afresh():
+    """Who was a subject under "auto" before it was switched off must be seen for a while again."""
+    policy = Policy(PolicySettings("auto"))
+    policy.subjects.places.add(3)
+    policy.change(PolicySettings("auto", grow=2.0))
+    assert policy.subjects.places == {3}
+    policy.change(PolicySettings("none"))
+    policy.change(PolicySettings("auto"))
+    assert not policy.subjects.places

@@ -9,7 +9,17 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
+from bystander.stages.cover import CoverSettings
+from bystander.stages.policy import PolicySettings
 from bystander.types import Choices, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """By which rule faces are kept, and how the others are covered."""
+
+    policy: PolicySettings
+    cover: CoverSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Control:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.choices = Choices()  # replaced, never changed
+        self.manner: Manner | None = None  # None: as the stream was started; replaced, never changed
         self.panic = False
         self.stop_asked = threading.Event()
         self.status = LiveStatus()  # replaced by the stream
@@ -76,10 +87,23 @@ class Control:
             c = self.choices
             self._swap(keep=c.keep - {track_id}, cover=c.cover | {track_id})
 
+    def forget(self, track_id: int) -> None:
+        """Nobody has said anything about this face any more: the rule decides."""
+        with self._lock:
+            c = self.choices
+            self._swap(keep=c.keep - {track_id}, cover=c.cover - {track_id})
+
     def choose(self, keep: frozenset[int], cover: frozenset[int], default: Verdict = Verdict.COVER) -> None:
         """Replace all choices at once."""
         with self._lock:
             self._swap(keep=keep - cover, cover=cover, default=default)
+
+    def settle(self, applied: Choices | None, found: Choices) -> Choices:
+        """For the stream: what holds now, people's word if it changed since ``applied``, else what clicks ``found``."""
+        with self._lock:
+            if self.choices is applied:
+                self.choices = found
+            return self.choices
 
     def _swap(self, **values: object) -> None:
         self.choices = replace(self.choices, **values, version=self.choices.version + 1)  # type: ignore[arg-type]

@@ -159,6 +159,12 @@ class FaceFilter:
         self.tracker.faces, self.tracker.ghosts = [], []
         return ready
 
+    def change(self, policy: PolicySettings, cover: CoverSettings) -> None:
+        """Go on by other rules, in another style; frames that wait as well."""
+        if (policy, cover) != (self.settings.policy, self.settings.cover):
+            self.settings = replace(self.settings, policy=policy, cover=cover)
+            self.policy.change(policy)
+
     def _follow(self, frame: Frame, script: Script) -> Planned:
         found = script.at(frame)
         if found is None:

@@ -150,11 +150,10 @@ class LiveStream:
         if self.control.panic:
             for outlet in self.outlets:
                 outlet.keep_whole()
-        if self.control.choices is not self.applied:
-            self.face_filter.choices = self.control.choices
-        else:
-            self.control.choices = self.face_filter.choices
-        self.applied = self.control.choices
+        self.applied = self.face_filter.choices = self.control.settle(self.applied, self.face_filter.choices)
+        manner = self.control.manner
+        if manner is not None:
+            self.face_filter.change(manner.policy, manner.cover)
 
     def _frame(self, arrived: Arrived) -> None:
         self.taken_s = self.meters.clock()

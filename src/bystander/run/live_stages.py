@@ -22,6 +22,7 @@ from bystander.stages.cover import slate
 from bystander.types import CoveredFrame, Detections, Frame
 
 log = logging.getLogger("bystander")
+CLOSE_S = 5.0  # so long a call may take at the end; the interpreter must not go away below native code
 
 
 class Late(Exception):
@@ -33,9 +34,6 @@ class Question:
     frame: Frame
     answered: threading.Event = field(default_factory=threading.Event)
     found: Detections | None = None
-
-
-CLOSE_S = 5.0  # so long a call may take at the end; the interpreter must not go away below native code
 
 
 class Watched:
@@ -152,7 +150,7 @@ class LiveStages:
             log.error("%s%s; such frames are covered whole", kind, f" ({e})" if e else "")
 
     def close(self) -> None:
-        """Wait for native code that still computes, but not for ever."""
+        """Wait for native code that still computes, which would abort the program's end, but not for ever."""
         self.watched.close()
         if self.warming is not None:
             self.warming.join(CLOSE_S)

@@ -65,7 +65,8 @@ class TracksFile:
         frame = covered.frame
         rows = [
             {"id": t.id, "xyxy": [exact(v) for v in t.xyxy], "score": round(t.score, 3),
-             "unseen_s": exact(t.unseen_s), "speed": exact(t.speed), "kept": t.id in kept}
+             "unseen_s": exact(t.unseen_s), "speed": exact(t.speed), "foreground": round(t.foreground, 3),
+             "steady": t.steady, "kept": t.id in kept}
             for t in tracks
         ]  # fmt: skip
         row = {"frame": frame.index, "pts": frame.pts, "time_s": round(frame.time_s, 6), "whole": covered.whole}

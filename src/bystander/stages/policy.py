@@ -102,6 +102,12 @@ class Policy:
         self.touched: set[int] = set()  # ids that may have changed places with somebody whom a person covered
         self.newest_beside: dict[int, int] = {}  # id covered by a person -> highest id seen together with it
 
+    def change(self, settings: PolicySettings) -> None:
+        """Other settings from the next frame on. Another rule has to find its people afresh."""
+        if settings.keep != self.settings.keep:
+            self.subjects, self.leader = Subjects(settings), None
+        self.settings = self.subjects.settings = settings
+
     def regions(self, tracks: Sequence[Track], kept: frozenset[int], width: int, height: int) -> tuple[Region, ...]:
         """What to cover in a frame of ``width`` x ``height`` luma px: everybody but ``kept``."""
         found = (region_of(t, self.settings, width, height) for t in tracks if t.id not in kept)

@@ -67,6 +67,22 @@ def face_of(scene: Scene, number: int) -> Face:
     return scene.faces[number - 1]
 
 
+def number_at(scene: Scene, point: tuple[float, float], width: int) -> int:
+    """The number of the smallest face that holds the point, px of the upright picture at ``width`` px.
+
+    InputError where there is none.
+    """
+    x, y = scene.from_size(np.array([*point, *point], np.float32), width)[:2]
+    hits = [
+        (float((f.xyxy[2] - f.xyxy[0]) * (f.xyxy[3] - f.xyxy[1])), i)
+        for i, f in enumerate(scene.faces, 1)
+        if f.xyxy[0] <= x < f.xyxy[2] and f.xyxy[1] <= y < f.xyxy[3]
+    ]
+    if not hits:
+        raise InputError("no face was found at that point")
+    return min(hits)[1]
+
+
 def one(opened: Opened, scene: Scene, face: Face, number: int, question: Question | None) -> U8:
     q = question or Question()
     return heat_picture(scene, face, explain(opened, scene, face, q.target, q.method, q.layer), number)

@@ -1,0 +1,66 @@
+"""Why was this face kept or covered? The lab's answer as a picture, made in a process of its own.
+
+The runtime never imports the lab: it is asked by its command, where it is installed. The picture shows the face
+uncovered, to the film's owner alone; it is removed as soon as it was read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from bystander.web.asked import number, unfit
+from bystander.web.errors import ApiError
+from bystander.web.films.child import Limits, Stop, run_child
+from bystander.web.films.film import Film
+
+if TYPE_CHECKING:
+    from bystander.web.films.service import Films
+
+NEEDS = ("bystander_lab", "torch", "captum", "matplotlib")
+INSTALL = "This needs the lab: pip install 'bystander[lab]' on the server, then start it again."
+WALL_S, WAIT_S = 180.0, 90.0
+MEMORY = 24 << 30  # bytes of address space; torch maps much of it and uses little
+ONE = Lock()  # one at a time: each takes a processor for a while
+
+
+@lru_cache(maxsize=1)
+def lab_installed() -> bool:
+    """Without importing any of it."""
+    return all(importlib.util.find_spec(name) is not None for name in NEEDS)
+
+
+def ask(films: Films, film: Film, who: Any, at_s: Any) -> bytes:
+    """PNG. ApiError where it cannot be said."""
+    if not lab_installed():
+        raise ApiError(501, "lab_missing", INSTALL)
+    at = number(at_s, "at_s")
+    x, y, moment = films.review.where(film, who, at)
+    if not ONE.acquire(timeout=WAIT_S):
+        raise ApiError(503, "busy", "Others are asking the same; try again in a minute.", {"Retry-After": "30"})
+    try:
+        with tempfile.TemporaryDirectory(prefix=".why-", dir=films.store.files(film).folder) as folder:
+            return answer(films, film, Path(folder), (x, y, moment))
+    except OSError as e:
+        raise ApiError(507, "disk_full", "The server's disk is full; remove films, then try again.") from e
+    finally:
+        ONE.release()
+
+
+def answer(films: Films, film: Film, folder: Path, where: tuple[float, float, float]) -> bytes:
+    x, y, moment = where
+    still, out, log = folder / "still.png", folder / "why.png", films.store.files(film).log
+    limits = Limits(MEMORY, WALL_S, 1 << 30)
+    steps = (
+        ["-m", "bystander.web.films.still", str(films.store.files(film).source), f"{moment:.6f}", str(still)],
+        ["-m", "bystander_lab.cli", "explain", str(still), "--at", f"{x:.1f},{y:.1f}", "-o", str(out)],
+    )
+    for step in steps:
+        end = run_child(step, limits, log, lambda _e: None, Stop())
+        if end.code:
+            raise unfit("the model that is asked why does not find this face here; try another moment", "no_answer")
+    return out.read_bytes()

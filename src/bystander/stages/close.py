@@ -18,8 +18,11 @@ from bystander.types import F32, Detections, Frame
 OVERLAP = 0.2  # of a part's width and height, shared with its neighbour: a face up to this size is whole in one of them
 MOST_PARTS = 4  # a side
 EDGE = 2.0  # px: a box so near to a part's inner edge may be a piece of a face
-SURE = 0.4  # score from which a face that only the closer look finds starts a track
+SURE = 0.5  # score from which a face that only the closer look finds starts a track
 WEAK = 0.15  # and what a weaker one counts for
+SMALL = (
+    1 / 16
+)  # of the frame's longer side: larger faces the ordinary look sees well; enlarged, much else looks like one
 SAME = 0.4  # IoU from which two looks found the same face
 
 
@@ -54,14 +57,21 @@ def parts(frame: Frame, imgsz: int) -> list[Part]:
 
 
 def look_closer(frame: Frame, detect: Callable[[Frame], Detections], imgsz: int) -> Detections:
-    """Faces found in the frame's parts, in luma px of the frame; raises what ``detect`` raises.
+    """Small faces found in the frame's parts, in luma px of the frame; raises what ``detect`` raises.
 
     Those less sure than ``SURE`` come out with a score that only prolongs a track: an enlarged picture shows more of
     what only looks like a face.
     """
-    found = one_each(whole_faces(part, detect(part.frame), frame) for part in parts(frame, imgsz))
+    found = small(one_each(whole_faces(part, detect(part.frame), frame) for part in parts(frame, imgsz)), frame)
     score = np.where(found.score >= SURE, found.score, np.minimum(found.score, WEAK))
     return Detections(found.xyxy, score.astype(np.float32), found.foreground)
+
+
+def small(found: Detections, frame: Frame) -> Detections:
+    """Without those that are larger than ``SMALL``."""
+    longest = (found.xyxy[:, 2:] - found.xyxy[:, :2]).max(axis=1, initial=0)
+    few = longest <= SMALL * max(frame.width, frame.height)
+    return Detections(found.xyxy[few], found.score[few], found.foreground[few])
 
 
 def whole_faces(part: Part, found: Detections, frame: Frame) -> Detections:

@@ -2,7 +2,8 @@
 
 Grey thumbnails of frames in order and the tracker's faces go in; out come boxes of where unseen faces are now, and of
 where new faces were before. A head that turns away still looks nearly as it did a frame ago, so the cover stays on it.
-Never over a shot cut, never over the picture's edge, and never for longer than ``LIMIT_S``. No frame is kept, but of
+Never over a shot cut, never over the picture's edge, and never for longer than ``LIMIT_S``; what was hardly seen, much
+less long. No frame is kept, but of
 the newest ``PAST_S`` seconds one thumbnail each.
 """
 
@@ -21,6 +22,8 @@ from bystander.types import F32, U8, Frame, Track
 LONG_SIDE = 1280  # px of a thumbnail at most
 PAST_S, PAST_FRAMES = 1.0, 60  # how far back a new face is looked for, whichever is less
 LIMIT_S = 1.5  # how long an unseen face is followed
+DOUBTFUL_S = 0.3  # and one that was seen less than ``SIGHTS`` times; with a score of ``SURE`` once counts twice
+SIGHTS, SURE = 3, 0.4
 MOST = 40  # faces followed at once
 HEAD = 0.1  # of the box's sides: what is looked for is a little more than the face, hardly what is behind it
 REACH = 0.8  # of the box's longer side: how far it may have moved from one frame to the next
@@ -70,6 +73,7 @@ class Lead:
     looks: U8  # the same, or as it looks by now
     shrink: float  # px of ``looks`` per thumbnail px
     seen_s: float
+    limit_s: float = LIMIT_S
 
 
 class Follower:
@@ -79,6 +83,7 @@ class Follower:
         self.past: deque[Thumb] = deque()
         self.leads: list[Lead] = []
         self.seen: dict[int, int] = {}  # track id -> frame in which it was last seen
+        self.worth: dict[int, int] = {}  # track id -> sightings
 
     def update(self, frame: Frame, cut: bool, tracks: Sequence[Track]) -> list[Guess]:
         """What is known of faces not seen: in this frame, and in those before of the ones that are seen (again)."""
@@ -91,6 +96,7 @@ class Follower:
         for t in seen:
             guesses += before(lead_of(t, now), now, self.past, self.seen.get(t.id, -1))
             self.seen[t.id] = now.index
+            self.worth[t.id] = self.worth.get(t.id, 0) + (2 if t.score >= SURE else 1)
         self._remember(now, seen)
         return guesses
 
@@ -99,7 +105,7 @@ class Follower:
         ids, xyxy = {t.id for t in seen}, np.array([t.xyxy for t in seen], np.float32).reshape(-1, 4) * now.scale
         followed, guesses = [], []
         for lead in self.leads:
-            if lead.track in ids or now.time_s - lead.seen_s > LIMIT_S:
+            if lead.track in ids or now.time_s - lead.seen_s > lead.limit_s:
                 continue
             found = follow(lead, now, now.step)
             if found is None or boxes.iou(found.xyxy, xyxy).max(initial=0) > FOUND:
@@ -111,7 +117,9 @@ class Follower:
 
     def _remember(self, now: Thumb, seen: Sequence[Track]) -> None:
         room = MOST - len(self.leads)
-        self.leads += [lead_of(t, now) for t in seen[:room]]
+        for t in seen[:room]:
+            limit_s = LIMIT_S if self.worth[t.id] >= SIGHTS else DOUBTFUL_S
+            self.leads.append(replace(lead_of(t, now), limit_s=limit_s))
         self.past.append(now)
         while now.time_s - self.past[0].time_s > PAST_S or len(self.past) > PAST_FRAMES:
             self.past.popleft()

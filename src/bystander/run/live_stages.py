@@ -79,6 +79,7 @@ class LiveStages:
         self.pressure = 0.0  # load that outputs report, like the stages' own
         self.previous_s: float | None = None
         self.warming: threading.Thread | None = None
+        self.before_paint: Callable[[], None] = lambda: None
 
     def step(self, frame: Frame, *, jumped: bool = False) -> list[CoveredFrame]:
         """Take the next frame; returns what is ready to leave. ``jumped``: the source's clock did."""
@@ -100,7 +101,9 @@ class LiveStages:
         if changed or jumped:
             self.fail("input: its size changed" if changed else "input: its clock jumped")
             return ready + self.face_filter.push(frame, None)
-        return ready + self.face_filter.push(frame, self._found(frame))
+        found = self._found(frame)
+        self.before_paint()  # what people said meanwhile holds for this very picture
+        return ready + self.face_filter.push(frame, found)
 
     def _found(self, frame: Frame) -> Detections | None:
         try:

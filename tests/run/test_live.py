@@ -334,3 +334,17 @@ def test_settings_out_of_range_are_refused(bad):
     """Look-ahead lies between 0 and 1 s."""
     with pytest.raises(SettingsError):
         LiveSettings(**bad)
+
+
+def test_what_is_said_while_the_detector_works_holds_for_that_picture():
+    """Panic and choices need not wait for the next picture."""
+    control, sink = Control(), FakeSink()
+
+    def detect(frame):
+        control.panic |= frame.index >= 3
+        return faces(BOX)
+
+    go(FakeLive(clip(8), step_s=0.05), sink, detect=detect, control=control)
+    shown = [int(p[0, 0]) for p, whole in zip(sink.pictures, sink.whole, strict=True) if not whole]
+    assert shown
+    assert max(shown) < 3  # the top row tells the picture's index

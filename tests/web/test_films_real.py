@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bystander.web.films import why
 from bystander.web.films.child import Stop
 from web_site import SLOW_S, User, create_app, settings, site_of, wait
 
@@ -107,3 +108,18 @@ def test_cancel_ends_the_real_process(app, tmp_path):
     assert process.poll() is not None
     folder = site_of(app).films.store.root / film_id
     assert not (folder / "covered.mp4").exists()
+
+
+def test_why_is_answered_by_the_lab(app, tmp_path, monkeypatch):
+    """A picture out of the film goes to the lab's own command, and its heat map comes back."""
+    monkeypatch.setattr(why, "WALL_S", 4 * SLOW_S)
+    data = pytest.importorskip("skimage.data")
+    if not why.lab_installed():
+        pytest.skip("the lab is not installed")
+    source = clip(tmp_path / "a.mp4", cv2.resize(data.astronaut(), (240, 240)))
+    films = site_of(app).films
+    film = films.store.create("somebody", "a.mp4", len(source), {})
+    films.store.files(film).source.write_bytes(source)
+    (folder := tmp_path / "work").mkdir()
+    png = why.answer(films, film, folder, (112, 57, 0.3))  # the middle of her face
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape[2] == 3

@@ -31,6 +31,7 @@ SAME = {
     "API · bystander",
     "Person {n}",
     "Person {n}, {verdict}",
+    "{fps} fps",
 }  # in both
 # the server's sentence for these names the value that is wrong, so it is shown as it is
 TOLD_BY_SERVER = {"bad_settings", "bad_edit", "bad_value", "bad_body", "failed", "http_error", "no_answer",

@@ -73,6 +73,7 @@ class LiveStream:
             self.control.choices = self.face_filter.choices
         self.applied: Choices | None = None  # the choices that the filter was given last
         self.stages = LiveStages(self.face_filter, make_detector, self.meters, governor, s.deadline_s)
+        self.stages.before_paint = self._take_choices
         self.outputs, self.outlets = outputs, list[Outlet]()
         self.arrived: dict[int, float] = {}  # frame index -> when it came in, for frames on their way
         self.shown: CoveredFrame | None = None  # newest covered picture of the input

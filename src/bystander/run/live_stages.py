@@ -83,6 +83,7 @@ class LiveStages:
         self.previous_s: float | None = None
         self.late = False  # whether this frame's answer did not come in time
         self.warming: threading.Thread | None = None
+        self.before_paint: Callable[[], None] = lambda: None
 
     def step(self, frame: Frame, *, jumped: bool = False) -> list[CoveredFrame]:
         """Take the next frame; returns what is ready to leave. ``jumped``: the source's clock did."""
@@ -105,7 +106,9 @@ class LiveStages:
         if changed or jumped:
             self.fail("input: its size changed" if changed else "input: its clock jumped")
             return ready + self.face_filter.push(frame, None)
-        return ready + self.face_filter.push(frame, self._found(frame))
+        found = self._found(frame)
+        self.before_paint()  # what people said meanwhile holds for this very picture
+        return ready + self.face_filter.push(frame, found)
 
     def _found(self, frame: Frame) -> Detections | None:
         try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 # state: uploading, checking, queued, analysing, rendering, ready, failed or cancelled
-BUSY = frozenset(("checking", "queued", "analysing", "rendering"))
 STYLES = ("pixelate", "blur", "solid")
 KEEPS = ("auto", "none", "largest")
 MOST_STRENGTH = 10.0  # as policy allows

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from bystander.web.errors import ApiError
 from bystander.web.films.child import Stop
-from bystander.web.films.film import BUSY, Film
+from bystander.web.films.film import Film
 from bystander.web.films.steps import JobError, Steps
 from bystander.web.films.store import FilmStore
 
@@ -203,7 +203,3 @@ class Jobs:
             self.news.notify_all()
         for thread in self.threads:
             thread.join(15)
-
-
-def is_busy(film: Film) -> bool:
-    return film.state in BUSY or bool(film.job)

@@ -21,9 +21,10 @@ from bystander.web.films.tell import tell
 
 # FFmpeg's names; all of them keep their pictures in the file itself
 KNOWN = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gxf", "rm", "wtv", "dv",
-         "h264", "hevc", "av1", "obu", "ivf", "m4v", "gif", "nut", "yuv4mpegpipe", "vob")  # fmt: skip
-LISTED = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,gxf,rm,wtv,dv,h264,hevc,av1,obu,ivf,m4v,gif,nut,"
-LISTED += "yuv4mpegpipe,vob,mp3,wav,flac,aac,ac3,aiff,caf,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,tty"
+         "h264", "hevc", "av1", "obu", "ivf", "m4v", "gif", "nut", "yuv4mpegpipe")  # fmt: skip
+# and what is told apart from no film at all: sound, pictures, text
+TOLD = ("mp3", "wav", "flac", "aac", "ac3", "aiff", "caf", "image2", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
+        "tiff_pipe", "tty")  # fmt: skip
 PLAYED_SOUND = frozenset(("aac", "mp3", "opus", "flac"))  # by browsers, in an MP4
 PIXELS = 8192 * 4608
 
@@ -64,8 +65,8 @@ def format_of(path: Path) -> str:
     """FFmpeg's name of the container. NoFilm for what is none of those we know."""
     wrong = NoFilm("not_a_film", "This is not a film that can be read here; choose an MP4, MOV, MKV, WebM or AVI file.")
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": LISTED, "protocol_whitelist": "file"},
-                     metadata_errors="replace") as container:  # fmt: skip
+        options = {"format_whitelist": ",".join((*KNOWN, *TOLD)), "protocol_whitelist": "file"}
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             names, pictures = container.format.name.split(","), len(container.streams.video)
             sounds = len(container.streams.audio)
     except (av.FFmpegError, OSError, ValueError) as e:

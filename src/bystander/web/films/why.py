@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 NEEDS = ("bystander_lab", "torch", "captum", "matplotlib")
 INSTALL = "This needs the lab: pip install 'bystander[lab]' on the server, then start it again."
-WALL_S, WAIT_S = 180.0, 90.0
+LAB = "from bystander_lab.cli import main; raise SystemExit(main())"  # run by the other process
+WALL_S, WAIT_S = 300.0, 90.0
 MEMORY = 24 << 30  # bytes of address space; torch maps much of it and uses little
 ONE = Lock()  # one at a time: each takes a processor for a while
 
@@ -57,10 +58,12 @@ def answer(films: Films, film: Film, folder: Path, where: tuple[float, float, fl
     limits = Limits(MEMORY, WALL_S, 1 << 30)
     steps = (
         ["-m", "bystander.web.films.still", str(films.store.files(film).source), f"{moment:.6f}", str(still)],
-        ["-m", "bystander_lab.cli", "explain", str(still), "--at", f"{x:.1f},{y:.1f}", "-o", str(out)],
+        ["-c", LAB, "explain", str(still), "--at", f"{x:.1f},{y:.1f}", "-o", str(out)],
     )
     for step in steps:
         end = run_child(step, limits, log, lambda _e: None, Stop())
+        if end.late:
+            raise ApiError(503, "busy", "The server is too busy to say why; try again in a minute.")
         if end.code:
             raise unfit("the model that is asked why does not find this face here; try another moment", "no_answer")
     return out.read_bytes()

@@ -159,7 +159,10 @@ function edit(operation) {
       show();
       return true;
     } catch (error) {
-      tellError(error);
+      const together = operation.op === "merge" && error.code === "bad_edit";
+      if (together) toast(t("person.merge.together"), "danger");
+      else tellError(error);
+      show(); // a choice that was not taken goes back
       return false;
     }
   });

@@ -5,9 +5,11 @@ import threading
 
 import pytest
 
+from bystander.errors import SettingsError
 from bystander.run.control import Control
 from bystander.run.control_http import ControlServer
 from bystander.web.app import create_app, site_of
+from bystander.web.live.watch import address
 from bystander.web.settings import WebSettings
 from rtc_client import Browser
 
@@ -94,3 +96,18 @@ def test_an_answer_that_makes_no_sense_is_told(open_app):
     assert code_of(browser.get("/api/watch/preview.jpg")) == (502, "bad_watch")
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8771", "localhost:8771", "http://live:8771", "http://live-1:8771"])
+def test_a_control_here_or_in_a_neighbouring_container_may_be_watched(url):
+    """Loopback, and names of one word, as containers have them."""
+    assert address(WebSettings(watch=url))[1] == 8771
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1:8771", "http://live.example:8771", "https://live:8771", "live", "x:y"]
+)
+def test_a_control_elsewhere_is_refused(url):
+    """The token would travel in plain text."""
+    with pytest.raises(SettingsError, match="watch"):
+        address(WebSettings(watch=url))

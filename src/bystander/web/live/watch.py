@@ -1,6 +1,7 @@
 """Watch the stream that ``bystander live --control`` runs on this machine: its status, covered preview, choices, panic.
 
-Only the control address given at start is ever asked, on loopback, with its token, which pages never see.
+Only the control address given at start is ever asked, on loopback or a container network, with its token, which pages
+never see.
 """
 
 from __future__ import annotations
@@ -29,14 +30,21 @@ def install(blueprint: Blueprint) -> None:
 
 
 def address(s: WebSettings) -> tuple[str, int]:
-    """Host and port of the control. SettingsError where it is no address on this machine."""
+    """Host and port of the control. SettingsError where it is neither on this machine nor a container beside this one.
+
+    The token travels in plain text, so a name with a dot or an address of elsewhere is refused; a name of one word is
+    a neighbour on a container network.
+    """
     url = urlsplit(s.watch if "//" in s.watch else f"//{s.watch}")
     try:
         host, port = (url.hostname or "127.0.0.1"), url.port
     except ValueError:
         host, port = "", None
-    if host not in LOOPBACK or port is None or url.scheme not in ("", "http"):
-        raise SettingsError(f"watch {s.watch}: give the control address on this machine, like http://127.0.0.1:8771")
+    near = host in LOOPBACK or (host.replace("-", "").replace("_", "").isalnum() and not host.isdigit())
+    if not near or port is None or url.scheme not in ("", "http"):
+        raise SettingsError(
+            f"watch {s.watch}: give the control address on this machine, like http://127.0.0.1:8771, or of a container"
+        )
     return host, port
 
 

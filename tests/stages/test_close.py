@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bystander.stages.close import SURE, WEAK, look_closer, parts, together
+from bystander.stages.close import SMALL, SURE, WEAK, look_closer, parts, together
 from bystander.types import Detections
 from fakes import faces, noise_frame
 
@@ -64,6 +64,15 @@ def test_doubtful_finds_only_prolong_a_track():
     low, high = (look_closer(picture(), finder(s), 640).score.tolist() for s in (SURE - 0.05, SURE + 0.05))
     assert low == pytest.approx([WEAK])
     assert high == pytest.approx([SURE + 0.05])
+
+
+def test_a_large_face_is_left_to_the_ordinary_look():
+    """Enlarged, much that is no face looks like one."""
+    frame = picture()
+    limit = SMALL * max(frame.width, frame.height)
+    for side, found in ((limit - 2, 1), (limit + 2, 0)):
+        mark = (300, 200, 300 + int(side), 200 + int(side))
+        assert len(look_closer(picture(marks=((mark, 255),)), finder(marks=((mark, 255),)), 640)) == found
 
 
 def test_what_the_ordinary_look_found_stays():

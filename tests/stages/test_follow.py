@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from bystander.stages.follow import LIMIT_S, PAST_S, Follower
+from bystander.stages.follow import DOUBTFUL_S, LIMIT_S, PAST_S, Follower
 from bystander.types import Track
 from fakes import noise_frame
 
@@ -138,3 +140,13 @@ def test_odd_pictures_do_no_harm(size):
     follower = Follower()
     for i in range(3):
         follower.update(noise_frame(*size, i), False, [track(0, 0)] if i == 0 else ())
+
+
+@pytest.mark.parametrize(
+    ("score", "sights", "seconds"), [(0.3, 1, DOUBTFUL_S), (0.3, 2, DOUBTFUL_S), (0.3, 3, LIMIT_S), (0.6, 1, LIMIT_S)]
+)
+def test_what_was_hardly_seen_is_not_followed_for_long(score, sights, seconds):
+    """One or two weak sightings, and three or a sure one."""
+    seen = {i: [replace(track(60, 80), score=score)] for i in range(sights)}
+    guesses = run([shot(i, (60, 80)) for i in range(50)], seen)
+    assert max(g.unseen_s for g in guesses.values()) == pytest.approx(seconds, abs=0.05)

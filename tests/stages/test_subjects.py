@@ -46,7 +46,7 @@ def test_between_the_thresholds_a_subject_stays_and_nobody_becomes_one():
     assert not any(run([weaker] * 40))
 
 
-@pytest.mark.parametrize("doubt", [{"foreground": 0.5}, {"steady": False}, {"unseen_s": 0.2, "steady": False}])
+@pytest.mark.parametrize("doubt", [{"foreground": 0.39}, {"steady": False}, {"unseen_s": 0.2, "steady": False}])
 def test_doubt_covers_in_the_very_frame_and_costs_half_a_second(doubt):
     """One doubtful frame covers at once, and trust must be earned again."""
     kept = run([[FACE]] * 20 + [[replace(FACE, **doubt)]] + [[FACE]] * 20)

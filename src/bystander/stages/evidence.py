@@ -16,7 +16,7 @@ from bystander.types import F32
 
 LIMIT = 4.0  # log-odds; no single detection is surer than 98 %
 RISE_S, FALL_S = 1.0, 0.3  # seconds over which the mean follows better and worse evidence
-KEEP_AT, DROP_AT = 0.8, 0.6  # mean evidence needed to become a subject, and to stay one
+KEEP_AT, DROP_AT = 0.8, 0.4  # mean evidence needed to become a subject, and to stay one
 KEEP_AFTER_S = 0.5  # so long it must have been so
 WINDOW_S = 1.0
 

@@ -22,8 +22,8 @@ from bystander.types import F32, U8, Frame, Track
 LONG_SIDE = 1280  # px of a thumbnail at most
 PAST_S, PAST_FRAMES = 1.0, 60  # how far back a new face is looked for, whichever is less
 LIMIT_S = 1.5  # how long an unseen face is followed
-DOUBTFUL_S = 0.3  # and one that was seen less than ``SIGHTS`` times; with a score of ``SURE`` once counts twice
-SIGHTS, SURE = 3, 0.4
+DOUBTFUL_S = 0.3  # and one that was seen less than ``SIGHTS`` times, and never with a score of ``SURE``
+SIGHTS, SURE = 3, 0.5
 MOST = 40  # faces followed at once
 HEAD = 0.1  # of the box's sides: what is looked for is a little more than the face, hardly what is behind it
 REACH = 0.8  # of the box's longer side: how far it may have moved from one frame to the next
@@ -96,7 +96,7 @@ class Follower:
         for t in seen:
             guesses += before(lead_of(t, now), now, self.past, self.seen.get(t.id, -1))
             self.seen[t.id] = now.index
-            self.worth[t.id] = self.worth.get(t.id, 0) + (2 if t.score >= SURE else 1)
+            self.worth[t.id] = self.worth.get(t.id, 0) + (SIGHTS if t.score >= SURE else 1)
         self._remember(now, seen)
         return guesses
 

@@ -72,6 +72,7 @@ def on_air(name: str, panic: str = "") -> Callable[[Any], None]:
         page.mouse.click(largest["x"] + largest["width"] / 2, largest["y"] + largest["height"] / 2)
         page.locator("#live-faces button.kept").wait_for()
         page.wait_for_timeout(1500)
+        page.evaluate("document.querySelector('#live-camera option').textContent = 'Webcam'")  # the fake one has a path
         save(page, name)
         if panic:
             page.keyboard.press("p")

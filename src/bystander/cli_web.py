@@ -34,7 +34,7 @@ def add_web(sub: Any) -> None:
     p.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which browsers reach it"
     )
-    p.add_argument("--model", default="n", help="shipped model (n, n-roles) or path of an ONNX file")
+    p.add_argument("--model", default="n", help="shipped model (n, n-face) or path of an ONNX file")
     p.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto: measured once)")
     p.add_argument("--keep-hours", type=float, default=24, metavar="H", help="films are removed after it (default 24)")
     p.add_argument("--max-gb", type=float, default=4, metavar="GB", help="of one film (default 4)")

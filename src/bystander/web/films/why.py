@@ -58,7 +58,18 @@ def answer(films: Films, film: Film, folder: Path, where: tuple[float, float, fl
     limits = Limits(MEMORY, WALL_S, 1 << 30)
     steps = (
         ["-m", "bystander.web.films.still", str(films.store.files(film).source), f"{moment:.6f}", str(still)],
-        ["-c", LAB, "explain", str(still), "--at", f"{x:.1f},{y:.1f}", "-o", str(out)],
+        [
+            "-c",
+            LAB,
+            "explain",
+            str(still),
+            "--at",
+            f"{x:.1f},{y:.1f}",
+            "--weights",
+            films.settings.model,
+            "-o",
+            str(out),
+        ],
     )
     for step in steps:
         end = run_child(step, limits, log, lambda _e: None, Stop())

@@ -31,7 +31,7 @@ ENCODE_AHEAD = 8  # covered frames waiting for the encoder
 class OfflineSettings:
     detect_workers: int = 2  # frames detected side by side
     ahead: int = 4  # frames decoded and detected ahead of the encoder, per worker
-    closer_every_s: float = 1.0  # between two closer looks of the analysis; inf: only where a shot begins
+    closer_every_s: float = 2.0  # between two closer looks of the analysis, within what is followed forwards and back
 
 
 def ahead_of(source: Iterable[T], size: int) -> Generator[T, None, None]:

@@ -22,6 +22,7 @@ import hard_clips
 from bystander.cli import parser
 from bystander.cli_audit import audited
 from bystander.demo import FACE, portrait
+from bystander.errors import InputError
 
 SHARED = Path(os.environ.get("BYSTANDER_DATA", "../shared"))
 AROUND = 0.6  # of a face's height, what a portrait shows on each side of it
@@ -138,7 +139,11 @@ def main():
                 out.unlink(missing_ok=True)
                 subprocess.run(list(map(str, command(film, out))), check=True, stdout=subprocess.DEVNULL,
                                stderr=None if program == "bystander" else subprocess.DEVNULL)  # fmt: skip
-                rows[name, program], worst = figures(film, out, truth)
+                try:
+                    rows[name, program], worst = figures(film, out, truth)
+                except InputError:  # frames are missing or at other times (deface evens out a variable rate)
+                    print(f"{name:18s} {program:10s} not judged: not the same frames", flush=True)
+                    continue
                 print(line(name, program, rows[name, program]), flush=True)
                 for m in worst if a.keep else ():
                     cv2.imwrite(str(folder / f"{film.stem}.{program}.{m.frame:04d}.{m.person}.png"), m.crop)

@@ -102,7 +102,7 @@ class Guard:
 
     def right(self, token: str) -> bool:
         """Whether this is the token; constant time. ApiError where it is not, the sooner the more often."""
-        client = request.remote_addr or ""
+        client = network(request.remote_addr or "")
         if wait_s := self.failures.wait_s(client):
             raise ApiError(429, "too_many_tries", f"Too many wrong tokens; try again in {wait_s} seconds.",
                            {"Retry-After": str(wait_s)})  # fmt: skip
@@ -148,7 +148,7 @@ class Guard:
             return
         if origin == "null" and request.path == "/login":
             return  # what browsers send with a form of a page without referrer; the form's secret is looked at
-        if urlsplit(origin).netloc.lower() != request.environ.get("HTTP_HOST", "").lower():
+        if host_of(origin) != request.environ.get("HTTP_HOST", "").lower():
             raise ApiError(403, "bad_origin", "Another site's page sent this; use this server's own page.")
 
     def check_csrf(self) -> None:
@@ -172,6 +172,25 @@ class Guard:
             value = f"{g.owner}.{self.sign('owner', g.owner)}"
             answer.set_cookie(OWNER, value, YEAR_S, httponly=True, samesite="Strict", secure=self.settings.https)
         return answer
+
+
+def host_of(origin: str) -> str:
+    """Name and port in an Origin header; empty, which is nobody's, for nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def network(client: str) -> str:
+    """Whose wrong tokens are counted together: an IPv6 user has a whole /64 to come from."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped:
+        return client
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def is_number(name: str) -> bool:

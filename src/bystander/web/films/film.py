@@ -35,7 +35,7 @@ class Film:
     warnings: list[str] = field(default_factory=list)
     people: int = 0
     edits_version: int = 0  # 1 once it was covered, one more with every edit
-    rendered_version: int = 0  # the edits that the covered film holds; 0: there is none
+    rendered_version: int = 0  # the newest edits that the covered film holds; 0: there is none
     report: str = ""  # of the audit: waiting, ready or failed; empty: none
     # --- not saved ---
     received: int = 0

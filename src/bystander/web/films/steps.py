@@ -94,11 +94,12 @@ class Steps:
         if self._stopped(end, film, stop):
             return
         files.next.replace(files.edited)
-        film.rendered_version = version[-1] + 1
         files.report.unlink(missing_ok=True)  # it judged another film
         film.report = ""
         files.covered_proxy.unlink(missing_ok=True)
         self._proxies(film, stop)
+        if not stop.asked.is_set():  # else the player has no copy of it, and it is to be rendered again
+            film.rendered_version = version[-1] + 1
 
     def _proxies(self, film: Film, stop: Stop) -> None:
         """What the player shows, where a browser cannot play the files themselves."""

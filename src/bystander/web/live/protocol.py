@@ -102,7 +102,7 @@ class Talk:
 
     def _tap(self, x: float, y: float, time_s: float) -> dict[str, Any]:
         """Change over whoever was at ``x``, ``y`` (0-1) in the picture of that time: a kept face is covered."""
-        sent = min(self.sent, key=lambda s: abs(s.time_s - time_s), default=None)
+        sent = min(tuple(self.sent), key=lambda s: abs(s.time_s - time_s), default=None)
         if sent is None or abs(sent.time_s - time_s) > NEAREST_S:
             raise BadMessage("too_old", "that picture is too long ago; click again")
         hits = at_point(sent.faces, x * sent.width, y * sent.height)

@@ -132,6 +132,9 @@ class Guard:
         return None
 
     def let_in(self, answer: AnyResponse) -> AnyResponse:
+        """Logged in from now on; who never was becomes another owner, as somebody else may know the one of before."""
+        if OWNER in request.cookies and LOGIN not in request.cookies:
+            self.set_owner(answer, secrets.token_urlsafe(18))
         answer.set_cookie(LOGIN, self.sign("login", self.settings.token), YEAR_S, httponly=True, samesite="Strict",
                           secure=self.settings.https)  # fmt: skip
         return answer
@@ -169,9 +172,12 @@ class Guard:
         static = request.path.startswith("/static/")
         answer.headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
         if g.get("new_owner") and answer.mimetype == "text/html" and answer.status_code == 200:
-            value = f"{g.owner}.{self.sign('owner', g.owner)}"
-            answer.set_cookie(OWNER, value, YEAR_S, httponly=True, samesite="Strict", secure=self.settings.https)
+            self.set_owner(answer, g.owner)
         return answer
+
+    def set_owner(self, answer: AnyResponse, owner: str) -> None:
+        value = f"{owner}.{self.sign('owner', owner)}"
+        answer.set_cookie(OWNER, value, YEAR_S, httponly=True, samesite="Strict", secure=self.settings.https)
 
 
 def host_of(origin: str) -> str:

@@ -116,7 +116,7 @@ class Steps:
     def audit(self, film: Film, stop: Stop) -> None:
         """An independent look at original and covered film."""
         files = self.store.files(film)
-        points = about_kept(load_index(files.index), read_history(files.edits))
+        points = about_kept(load_index(files.index), read_history(files.edits, film.rendered_version - 1))
         keep = [word for x, y, t in points for word in ("--keep", f"{x:.1f},{y:.1f}@{t:.3f}")]
         end = self._child(film, stop, ["-m", "bystander", "audit", str(files.source), str(files.covered(film)),
                                        "--report", str(files.report), "--overwrite", "--quiet", "--model",

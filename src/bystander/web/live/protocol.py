@@ -22,6 +22,7 @@ LONGEST = 2000  # characters of a message
 REMEMBERED = 400  # pictures whose faces a tap can find
 NEAREST_S = 0.25  # a tap's time may be so far from that of a picture which was sent
 MOST_FACES = 200  # in one message, the largest
+MOST_COVERED = 1000  # numbers that nobody has yet may be covered, but not without end
 
 
 class BadMessage(Exception):
@@ -97,6 +98,8 @@ class Talk:
         if kind == "keep" and not self.pipeline.knows(track_id):
             raise BadMessage("unknown_face", "nobody has this number; click the face again")
         control = self.pipeline.control
+        if len(control.choices.cover) >= MOST_COVERED and not self.pipeline.knows(track_id):
+            raise BadMessage("unknown_face", "nobody has this number; click the face again")
         {"keep": control.keep, "cover": control.cover, "auto": control.forget}[kind](track_id)
         return {"id": track_id}
 

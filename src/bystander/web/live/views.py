@@ -78,7 +78,7 @@ def say(session_id: str) -> tuple[Response, int]:
 def preview(session_id: str) -> Response:
     """The newest covered picture, with numbers on the faces."""
     stream = live_of().find(g.owner, session_id).pipeline.stream
-    if stream.shown is None or stream.control.panic:
+    if stream.shown is None or stream.control.panic or stream.control.status.state != "live":  # old ones know no news
         raise ApiError(503, "no_picture", "There is no picture yet, or everything is covered; try again.")
     picture = numbered(stream.shown, stream.faces)
     if stream.control.panic:  # pressed meanwhile

@@ -17,7 +17,7 @@ from typing import Any
 from bystander.errors import SettingsError
 from bystander.models import DEVICES, read_weights
 
-TOKEN, TOKEN_FILE = "BYSTANDER_TOKEN", "BYSTANDER_TOKEN_FILE"  # noqa: S105  the variables' names
+TOKEN, TOKEN_FILE = "BYSTANDER_TOKEN", "BYSTANDER_TOKEN_FILE"
 
 
 def add_web(sub: Any) -> None:

@@ -228,7 +228,16 @@ POSTS = ("/api/films", "/api/live", "/api/live/x/say", "/api/watch/choices", "/a
 def test_no_body_is_a_fault_of_the_server(make, path):
     """Deep, broken and unfit JSON is refused with a code of its own, whatever it is said to be."""
     user = User(make(watch="http://127.0.0.1:9"))
-    for data in (*DEEP, b"", b"null", b"[]", b'{"sdp":NaN,"settings":1}', b"\xff", b"9" * 6000, b'{"size":1e999,"name":[]}'):
+    for data in (
+        *DEEP,
+        b"",
+        b"null",
+        b"[]",
+        b'{"sdp":NaN,"settings":1}',
+        b"\xff",
+        b"9" * 6000,
+        b'{"size":1e999,"name":[]}',
+    ):
         for kind in ("application/json", "application/sdp", "text/plain"):
             answer = user.send("POST", path, data=data, content_type=kind)
             assert answer.status_code in {400, 404, 413, 415, 422, 502}, (data[:30], kind)

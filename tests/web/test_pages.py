@@ -10,7 +10,7 @@ from web.test_words import WORDS
 
 PAGES = ("/#live", "/#film", "/privacy", "/api/docs", "/nothing-here")
 TOKEN = "a-token-for-tests"
-PIXEL = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+PIXEL = bytes.fromhex("47494638396101000100800000ffffff0000002c00000000010001000002024401003b")  # a GIF
 NO_CAMERA = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{}'));"
 STATES = {
     "nocamera": NO_CAMERA.format("NotFoundError"),
@@ -243,8 +243,10 @@ def test_without_a_stream_to_watch_nothing_is_asked_for(visit):
 def test_a_published_stream_can_be_steered(visit):
     """What OBS publishes here has a row for each face and a panic button; they say so to the server."""
     page = visit("/#live")
-    stream = {"id": "abc", "name": "studio", "state": "live", "width": 640, "height": 360, "fps": 24.0, "latency_ms": 300,
-              "panic": False, "faces": [{"id": 7, "kept": False}, {"id": 8, "kept": True}]}  # fmt: skip
+    stream = {"id": "abc", "name": "studio", "state": "live", "width": 640, "height": 360, "fps": 24.0,
+              "latency_ms": 300, "panic": False, 
+              "faces": [{"id": 7, "kept": False}, {"id": 8, "kept": True}]}  # fmt: skip
+    own = {"id": "own", "name": ""}  # this page's own camera is no published stream
     said = []
 
     def say(route):
@@ -252,7 +254,7 @@ def test_a_published_stream_can_be_steered(visit):
         stream["panic"] = said[-1].get("on", stream["panic"])
         route.fulfill(json={"kind": "done"})
 
-    page.route("**/api/live", lambda route: route.fulfill(json={"live": [stream, {"id": "own", "name": ""}], "max_live": 4}))
+    page.route("**/api/live", lambda route: route.fulfill(json={"live": [stream, own], "max_live": 4}))
     page.route("**/api/live/abc/preview.jpg", lambda route: route.fulfill(body=PIXEL, content_type="image/gif"))
     page.route("**/api/live/abc/say", say)
     page.click("#obs summary")

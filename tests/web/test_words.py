@@ -18,7 +18,8 @@ WORDS = {code: json.loads((FOLDER / f"{code}.json").read_text()) for code in LAN
 MADE = (
     r"live\.(idle|asking|connecting|nocamera|denied|insecure|blocked|lost|ended|refused)\.(title|text)",
     r"keep\.(auto|none|largest)(\.hint)?", r"style\.(pixelate|blur|solid)", r"film\.state\.\w+", r"error\.\w+",
-    r"draw\.(box|zone)\.text", r"draw\.row\.(cover|keep)", r"title\.(live|film|review)", r"privacy\.\w+(\.title)?", r"film\.refuse\.\w+",
+    r"draw\.(box|zone)\.text", r"draw\.row\.(cover|keep)",
+    r"title\.(live|film|review)", r"privacy\.\w+(\.title)?", r"film\.refuse\.\w+",
 )  # fmt: skip
 SAME = {
     "API",

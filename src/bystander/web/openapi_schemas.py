@@ -49,7 +49,8 @@ SCHEMAS: dict[str, Schema] = {
     "Error": an_object({"error": an_object({"code": TEXT, "message": TEXT})}),
     "Limits": an_object(
         {"max_bytes": WHOLE, "max_seconds": NUMBER, "keep_hours": NUMBER, "max_films": WHOLE, "chunk_bytes": WHOLE,
-         "styles": a_list(TEXT), "keeps": a_list(TEXT), "max_live": WHOLE, "explain": FLAG, "watch": FLAG, "version": TEXT}
+         "styles": a_list(TEXT), "keeps": a_list(TEXT), "max_live": WHOLE,
+         "explain": FLAG, "watch": FLAG, "version": TEXT}
     ),
     "Film": an_object(
         {"id": TEXT, "name": TEXT, "size": WHOLE, "received": WHOLE, "state": {"enum": STATES},

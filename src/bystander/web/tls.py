@@ -64,7 +64,9 @@ class Front:
             self.clients[own] = client
             there = asyncio.ensure_future(pump(reader, back_writer))
             here = asyncio.ensure_future(pump(back_reader, writer))
-            await asyncio.wait((there, here), return_when=asyncio.FIRST_COMPLETED)  # TLS knows no half-closed connections
+            await asyncio.wait(
+                (there, here), return_when=asyncio.FIRST_COMPLETED
+            )  # TLS knows no half-closed connections
             for task in (there, here):
                 task.cancel()
             back_writer.close()

@@ -139,6 +139,18 @@ def test_the_login_form(make):
     assert user.get("/api/films").status_code == 200
 
 
+def test_a_login_form_that_is_out_of_date_comes_again(make):
+    """Another tab may have logged in meanwhile; a person gets the form with a sentence, not a program's answer."""
+    user = User(make(token=TOKEN))
+    user.get("/login")
+    page = {"Accept": "text/html", "Accept-Language": "de"}
+    answer = user.http.post("/login", data={"token": TOKEN, "csrf_token": "old"}, headers=page)
+    assert (answer.status_code, answer.mimetype) == (403, "text/html")
+    assert "Diese Seite ist veraltet" in answer.text
+    secret = answer.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+    assert user.http.post("/login", data={"token": TOKEN, "csrf_token": secret}).status_code == 303
+
+
 def test_cookies_are_marked_secure_over_https(make):
     """With HTTPS no cookie ever goes out in clear."""
     http = make(token=TOKEN, https=True).test_client()

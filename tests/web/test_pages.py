@@ -244,7 +244,7 @@ def test_a_published_stream_can_be_steered(visit):
     """What OBS publishes here has a row for each face and a panic button; they say so to the server."""
     page = visit("/#live")
     stream = {"id": "abc", "name": "studio", "state": "live", "width": 640, "height": 360, "fps": 24.0,
-              "latency_ms": 300, "panic": False, 
+              "latency_ms": 300, "panic": False,
               "faces": [{"id": 7, "kept": False}, {"id": 8, "kept": True}]}  # fmt: skip
     own = {"id": "own", "name": ""}  # this page's own camera is no published stream
     said = []

@@ -35,7 +35,7 @@ class Server:
                 application = self.front.trusting(self.app)
             self.http: Any = create_server(
                 application, host=behind[0], port=behind[1], threads=THREADS, ident="bystander",
-                max_request_body_size=4 * settings.chunk_bytes, channel_timeout=60, clear_untrusted_proxy_headers=True,
+                max_request_body_size=2 * settings.chunk_bytes, channel_timeout=60, clear_untrusted_proxy_headers=True,
                 channel_request_lookahead=1, connection_limit=MOST, asyncore_use_poll=True,
                 url_scheme="https" if context else "http",
             )  # fmt: skip

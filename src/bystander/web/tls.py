@@ -16,7 +16,7 @@ from typing import Any
 
 PIECE = 65536
 HANDSHAKE_S = 15.0
-MOST, EACH = 500, 60  # connections at a time, and of one address
+MOST, EACH = 200, 60  # connections at a time, and of one address
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 

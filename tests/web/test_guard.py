@@ -256,6 +256,13 @@ def test_no_body_is_a_fault_of_the_server(make, path):
             assert answer.json["error"]["code"] != "fault"
 
 
+@pytest.mark.parametrize(("word", "status"), [("Bearer", 200), ("bearer", 200), ("Basic", 401), ("", 200)])
+def test_the_token_in_a_header(make, word, status):
+    """Programs write the scheme as they like; another scheme is wrong."""
+    http = make(token=TOKEN).test_client()
+    assert http.get("/api/films", headers={"Authorization": f"{word} {TOKEN}"}).status_code == status
+
+
 def test_who_logs_in_for_the_first_time_gets_another_session(make):
     """A session that somebody planted before the login is not the one that films belong to; later logins keep it."""
     http = make(token=TOKEN).test_client()

@@ -98,7 +98,8 @@ class Guard:
         given = request.headers.get("Authorization", "")
         if not self.settings.token or not given:
             return False
-        return self.right(given.removeprefix("Bearer ").strip())
+        bearer = given[:7].lower() == "bearer "  # the word's case does not count (RFC 9110, 11.1)
+        return self.right((given[7:] if bearer else given).strip())
 
     def right(self, token: str) -> bool:
         """Whether this is the token; constant time. ApiError where it is not, the sooner the more often."""

@@ -36,8 +36,9 @@ def as_answer(error: ApiError) -> Response:
     """JSON for programs; people who asked for a page get one."""
     login = request.path == "/login"
     if (request.method == "GET" or login) and wants_page():
-        again = login or error.code in {"bad_token", "too_many_tries"}
-        text = render_template("login.html" if again and f"error.{error.code}" in words("en") else "error.html", error=error.code, code=error.status)
+        again = (login or error.code in {"bad_token", "too_many_tries"}) and f"error.{error.code}" in words("en")
+        page = "login.html" if again else "error.html"
+        text = render_template(page, error=error.code, code=error.status)
         answer = Response(text, error.status, mimetype="text/html")
     else:
         answer = jsonify({"error": {"code": error.code, "message": error.message}})

@@ -1,6 +1,7 @@
 """Review edits: what they say about the people, what they change in the painted film, and what is refused."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from bystander.cli import main as bystander
 from bystander.web.films import apply
-from bystander.web.films.child import Stop
+from bystander.web.films.child import End, Stop
 from bystander.web.films.edits import read_history
 from bystander.web.films.index import stored, turned
 from bystander.web.films.steps import Steps
@@ -400,12 +401,43 @@ def test_what_comes_to_the_same_needs_no_rendering(film):
     assert versions(film) == (8, 5)
 
 
-def test_while_it_is_rendered_nothing_counts_as_rendered(film):
-    """The film that is being made may be another one by then."""
-    film.film.job = "render"
+@pytest.mark.parametrize(("job", "rendered"), [("render", 1), ("audit", 3)])
+def test_while_it_is_rendered_nothing_counts_as_rendered(film, job, rendered):
+    """The film that is being made may be another one by then; an audit makes none."""
+    film.film.job = job
     film.edit("choose", person=1, verdict="keep")
     film.edit("undo")
-    assert versions(film) == (3, 1)
+    assert versions(film) == (3, rendered)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_cancelled_rendering_leaves_the_film_as_it_was(film, cancelled):
+    """Film, tracks and the player's copy change together, once all of them are made."""
+    steps = Steps(site_of(film.user.http.application).films.store, lambda _f: None)
+    film.film.inner["covered_plays"] = False
+    film.files.covered_proxy.write_bytes(b"copy")
+    film.edit("choose", person=1, verdict="keep")
+    stop = Stop()
+
+    def child(_film, _stop, arguments, on_event, _wall_s=0):
+        if "bystander.web.films.apply" in arguments:
+            film.files.next.write_text("edited")
+            on_event({"event": "edited", "version": 1})
+        elif "render" in arguments:
+            Path(arguments[arguments.index("render") + 3]).write_bytes(b"painted")
+        elif cancelled:
+            stop.asked.set()
+        else:
+            Path(arguments[-1]).write_bytes(Path(arguments[-2]).read_bytes())
+        return End(0)
+
+    steps._child = child
+    steps.render(film.film, stop)
+    files = (film.files.covered(film.film), film.files.covered_proxy)
+    assert [f.read_bytes() for f in files] == ([b"covered", b"copy"] if cancelled else [b"painted", b"painted"])
+    assert film.film.rendered_version == (1 if cancelled else 2)
+    assert not film.files.next_covered(film.film).exists()
+    assert film.files.edited.exists() is not cancelled
 
 
 def test_the_audit_is_asked_about_the_film_as_it_was_rendered(film):

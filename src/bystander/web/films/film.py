@@ -103,6 +103,14 @@ class Files:
     def covered_proxy(self) -> Path:
         return self.folder / "covered.play.mp4"
 
+    def next_covered(self, film: Film) -> Path:
+        """The film that is being painted, until the player's copy is made as well."""
+        return self.folder / f"next{film.inner.get('suffix', '.mp4')}"
+
+    @property
+    def next_proxy(self) -> Path:
+        return self.folder / "next.play.mp4"
+
     @property
     def source_proxy(self) -> Path:
         return self.folder / "source.play.mp4"

@@ -97,7 +97,7 @@ class Review:
             film.people = len(numbers(now))
             with self.store.lock:
                 film.edits_version = history.version + 1
-                if not film.job and self._holds(film, now):
+                if film.job in {"", "audit"} and self._holds(film, now):
                     film.rendered_version = film.edits_version
         self.store.save(film)
 

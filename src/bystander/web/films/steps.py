@@ -77,10 +77,11 @@ class Steps:
             self._proxies(film, stop)
 
     def render(self, film: Film, stop: Stop) -> None:
-        """Paint again by the edited tracks; nothing is detected."""
+        """Paint again by the edited tracks; nothing is detected. Until all is made the film stays as it was."""
         files, s = self.store.files(film), film.settings
         clock = Clock(film, self.changed, begin=0.0)
         self._room(film)
+        painted, copy = files.next_covered(film), files.next_proxy
         version: list[int] = []
         end = self._child(film, stop, ["-m", "bystander.web.films.apply", str(files.folder),
                                        str(film.inner.get("rotation", 0))],
@@ -88,18 +89,22 @@ class Steps:
         if self._stopped(end, film, stop):
             return
         end = self._child(film, stop, [
-            "-m", "bystander", "render", str(files.source), str(files.next), str(files.covered(film)), "--json",
+            "-m", "bystander", "render", str(files.source), str(files.next), str(painted), "--json",
             "--quiet", "--overwrite", "--style", s["style"], "--grow", str(s["strength"]),
         ], clock.on_event)  # fmt: skip
         if self._stopped(end, film, stop):
             return
+        if not film.inner.get("covered_plays"):
+            end = self._child(film, stop, ["-m", "bystander.web.films.proxy", str(painted), str(copy)], lambda _e: None)
+            if self._stopped(end, film, stop):
+                painted.unlink(missing_ok=True)
+                return
+            copy.replace(files.covered_proxy)
+        painted.replace(files.covered(film))
         files.next.replace(files.edited)
+        film.rendered_version = version[-1] + 1
         files.report.unlink(missing_ok=True)  # it judged another film
         film.report = ""
-        files.covered_proxy.unlink(missing_ok=True)
-        self._proxies(film, stop)
-        if not stop.asked.is_set():  # else the player has no copy of it, and it is to be rendered again
-            film.rendered_version = version[-1] + 1
 
     def _proxies(self, film: Film, stop: Stop) -> None:
         """What the player shows, where a browser cannot play the files themselves."""

@@ -98,7 +98,7 @@ class Talk:
         if kind == "keep" and not self.pipeline.knows(track_id):
             raise BadMessage("unknown_face", "nobody has this number; click the face again")
         control = self.pipeline.control
-        if len(control.choices.cover) >= MOST_COVERED and not self.pipeline.knows(track_id):
+        if kind == "cover" and len(control.choices.cover) >= MOST_COVERED and not self.pipeline.knows(track_id):
             raise BadMessage("unknown_face", "nobody has this number; click the face again")
         {"keep": control.keep, "cover": control.cover, "auto": control.forget}[kind](track_id)
         return {"id": track_id}

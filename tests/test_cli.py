@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bystander import cli
 from bystander.cli import main
 from bystander.errors import BystanderError
 from bystander.settings import Settings, load_settings
@@ -79,6 +80,14 @@ def test_more_cells_than_the_hard_minimum_are_refused(tmp_path, capsys):
         assert run("file", clip, tmp_path / "b.mp4", *how) == 2
         assert "must lie between 1 and" in capsys.readouterr().err
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_the_first_progress_tells_no_fantastic_rate(tmp_path, capsys, monkeypatch):
+    """A rate needs two pictures; the first one only starts the clock."""
+    monkeypatch.setattr(cli, "PROGRESS_S", 0)
+    assert run("file", make_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["fps"] for e in events if e["event"] == "progress" and e["frames"] == 1] == [0, 0]
 
 
 def test_json_reports_an_error_as_an_event(tmp_path, capsys):

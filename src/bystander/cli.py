@@ -303,7 +303,7 @@ def with_progress(
             now = time.monotonic()
             if n == 1:
                 passes[name] = now
-            fps = n / max(now - passes[name], 1e-9)
+            fps = (n - 1) / max(now - passes[name], 1e-9)  # the first one only starts the clock
             before = total * list(passes).index(name)
             progress.update(bar, completed=before + n, total=total * len(passes) or None, fps=fps)
             if task.json and now - told >= PROGRESS_S:

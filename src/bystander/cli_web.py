@@ -17,7 +17,7 @@ from typing import Any
 from bystander.errors import SettingsError
 from bystander.models import DEVICES, read_weights
 
-TOKEN = "BYSTANDER_TOKEN"  # noqa: S105  the variable's name
+TOKEN, TOKEN_FILE = "BYSTANDER_TOKEN", "BYSTANDER_TOKEN_FILE"
 
 
 def add_web(sub: Any) -> None:
@@ -26,8 +26,8 @@ def add_web(sub: Any) -> None:
     p.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine alone)")
     p.add_argument("--port", type=int, default=8080, help="0: any free one (default 8080)")
     p.add_argument("--data", type=Path, metavar="FOLDER", help="where films are kept until they are removed")
-    p.add_argument("--token", help=f"what users must know; better ${TOKEN} or --token-file, which others cannot list")
-    p.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is the token")
+    p.add_argument("--token", help=f"what users must know; better ${TOKEN} or a file, which others cannot list")
+    p.add_argument("--token-file", type=Path, metavar="FILE", help=f"its first line is the token; or ${TOKEN_FILE}")
     p.add_argument("--https", action="store_true", help="serve HTTPS, with a certificate of its own without --cert")
     p.add_argument("--cert", type=Path, metavar="FILE.pem", help="certificate (chain) for HTTPS")
     p.add_argument("--key", type=Path, metavar="FILE.pem", help="its private key")
@@ -49,6 +49,7 @@ def add_web(sub: Any) -> None:
 def cmd_web(a: argparse.Namespace) -> int:
     """Serve until a signal ends it. SettingsError when it cannot."""
     try:
+        from bystander.web.live.watch import address
         from bystander.web.serve import Server
         from bystander.web.settings import LOOPBACK, WebSettings
     except ImportError as e:
@@ -65,6 +66,8 @@ def cmd_web(a: argparse.Namespace) -> int:
         max_bytes=round(a.max_gb * 1e9), max_seconds=a.max_minutes * 60, max_films=a.max_films, max_live=a.max_live,
         watch=a.watch, watch_token=first_line(a.watch_token_file) if a.watch_token_file else "", **given,
     )  # fmt: skip
+    if settings.watch:
+        address(settings)  # one that cannot be is told now
     settings = replace(settings, owner_bytes=max(settings.owner_bytes, settings.max_bytes))
     server = Server(settings, certificate_of(a))
     url = server.url
@@ -83,9 +86,17 @@ def token_of(a: argparse.Namespace, *, exposed: bool) -> tuple[str, bool]:
     """The token, and whether it was made up here because the server can be reached from elsewhere."""
     if a.token and a.token_file:
         raise SettingsError("give --token or --token-file, not both")
-    token = a.token or (first_line(a.token_file) if a.token_file else os.environ.get(TOKEN, ""))
+    token = a.token or (first_line(a.token_file) if a.token_file else token_of_environment())
     made = exposed and not token
     return (secrets.token_urlsafe(24), True) if made else (token, False)
+
+
+def token_of_environment() -> str:
+    """Of the variable, or of the file that the other variable names, as container secrets are; empty: of neither."""
+    token, path = os.environ.get(TOKEN, ""), os.environ.get(TOKEN_FILE, "")
+    if token and path:
+        raise SettingsError(f"set ${TOKEN} or ${TOKEN_FILE}, not both")
+    return first_line(Path(path)) if path else token
 
 
 def first_line(path: Path) -> str:

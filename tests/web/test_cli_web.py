@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,8 +18,11 @@ import pytest
 from bystander.cli import main
 from bystander.cli_web import token_of
 from bystander.errors import SettingsError
+from bystander.web import tls
 from bystander.web.certificate import own_certificate
-from web_site import SLOW_S
+from bystander.web.serve import Server
+from bystander.web.settings import WebSettings
+from web_site import SLOW_S, wait
 
 
 @contextmanager
@@ -93,11 +97,14 @@ def test_one_server_for_one_data_folder(tmp_path, capsys):
         (["--cert", "a.pem"], "--key"),
         (["--cert", "/nothing/a.pem", "--key", "/nothing/b.pem"], "certificate"),
         (["--model", "unknown-model"], "model"),
+        (["--max-minutes", "inf"], "limits"),
+        (["--watch", "http://10.0.0.1:8771"], "control address"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, capsys, monkeypatch, args, word):
     """Each is told in one line before anything is served."""
     monkeypatch.delenv("BYSTANDER_TOKEN", raising=False)
+    monkeypatch.delenv("BYSTANDER_TOKEN_FILE", raising=False)
     assert main(["web", "--port", "0", "--data", str(tmp_path / "data"), *args]) == 2
     told = capsys.readouterr().err
     assert word in told
@@ -105,8 +112,9 @@ def test_settings_that_do_not_fit(tmp_path, capsys, monkeypatch, args, word):
 
 
 def test_where_the_token_comes_from(tmp_path, monkeypatch):
-    """Flag, file, environment; made up only where others can reach the server."""
+    """Flag, file, environment, a file that the environment names; made up only where others can reach the server."""
     monkeypatch.delenv("BYSTANDER_TOKEN", raising=False)
+    monkeypatch.delenv("BYSTANDER_TOKEN_FILE", raising=False)
     file = tmp_path / "token"
     file.write_text("from-the-file\nmore\n")
     none = {"token": None, "token_file": None}
@@ -118,6 +126,11 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch):
         token_of(Namespace(token="a-token-here", token_file=file), exposed=True)
     monkeypatch.setenv("BYSTANDER_TOKEN", "from-the-environment")
     assert token_of(Namespace(**none), exposed=True) == ("from-the-environment", False)
+    monkeypatch.setenv("BYSTANDER_TOKEN_FILE", str(file))
+    with pytest.raises(SettingsError):
+        token_of(Namespace(**none), exposed=True)
+    monkeypatch.delenv("BYSTANDER_TOKEN")
+    assert token_of(Namespace(**none), exposed=True) == ("from-the-file", False)
 
 
 def test_the_certificate_is_kept_and_made_anew_for_another_name(tmp_path):
@@ -125,3 +138,29 @@ def test_the_certificate_is_kept_and_made_anew_for_another_name(tmp_path):
     first = own_certificate(tmp_path, "films.example")[0].read_bytes()
     assert own_certificate(tmp_path, "films.example")[0].read_bytes() == first
     assert own_certificate(tmp_path, "other.example")[0].read_bytes() != first
+
+
+def test_one_address_cannot_take_all_connections(tmp_path, monkeypatch):
+    """Connections that say nothing are limited for each address; the front goes on with the others."""
+    monkeypatch.setattr(tls, "EACH", 3)
+    server = Server(WebSettings(port=0, data=tmp_path, https=True, device="cpu"))
+    thread = threading.Thread(target=server.http.run, daemon=True)
+    thread.start()
+    context = ssl._create_unverified_context()  # the certificate is not what is looked at here
+    silent = []
+    try:
+        for _ in range(5):
+            raw = socket.create_connection(("127.0.0.1", server.front.port), timeout=30)
+            silent.append(context.wrap_socket(raw))
+        assert [s.recv(1) for s in silent[3:]] == [b"", b""]
+        for s in silent[:1]:
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert s.recv(12) == b"HTTP/1.1 200"
+        for s in silent:
+            s.close()
+        wait(lambda: not server.front.clients, 12)  # not held for as long as a handshake may take
+        assert fetch(f"{server.url}/healthz", context)[0] == 200
+    finally:
+        server.http.close()
+        thread.join(30)
+        server.close()

@@ -317,3 +317,33 @@ def test_what_was_cancelled_before_it_began_never_begins(tmp_path):
     end, events = child("print('{}')", tmp_path, stop=stop)
     assert end.code < 0
     assert events == []
+
+
+def test_an_upload_that_was_cancelled_with_its_last_piece_goes_on(start):
+    """The piece was on its way; nothing is sent again, and the film does not wait for ever."""
+    app = start()
+    user = User(app)
+    film_id = user.announce(4).json["id"]
+    film = site_of(app).films.store.films[film_id]
+    user.post(f"/api/films/{film_id}/cancel")
+    film.received = 4
+    assert user.post(f"/api/films/{film_id}/retry").json["state"] == "checking"
+    FakeSteps.newest.go.set()
+    user.wait(film_id, "ready")
+
+
+def test_a_failed_audit_is_told_and_forgotten(start):
+    """The film stays ready; the sentence goes with the next try."""
+    app = start()
+    user = User(app)
+    FakeSteps.newest.go.set()
+    film_id = user.upload(b"0123")
+    user.wait(film_id, "ready")
+    FakeSteps.newest.fail = True
+    user.post(f"/api/films/{film_id}/audit")
+    wait(lambda: user.film(film_id)["report"] == "failed")
+    assert (user.film(film_id)["state"], user.film(film_id)["error"]["code"]) == ("ready", "failed")
+    FakeSteps.newest.fail = False
+    user.post(f"/api/films/{film_id}/audit")
+    wait(lambda: user.film(film_id)["report"] == "ready")
+    assert user.film(film_id)["error"] is None

@@ -1,6 +1,7 @@
 """Review edits: what they say about the people, what they change in the painted film, and what is refused."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from bystander.cli import main as bystander
 from bystander.web.films import apply
+from bystander.web.films.child import End, Stop
 from bystander.web.films.edits import read_history
 from bystander.web.films.index import stored, turned
 from bystander.web.films.steps import Steps
@@ -357,9 +359,8 @@ def test_turning_there_and_back(rotation):
     assert (there[2:] <= size).all()
 
 
-def test_the_audit_is_told_who_is_kept(film, monkeypatch):
-    """Each kept person is named to the audit by a point and a time of a sure sight."""
-    film.edit("choose", person=1, verdict="keep")
+def audited(film):
+    """Where the audit is told that somebody may be seen."""
     steps = Steps(site_of(film.user.http.application).films.store, lambda _f: None)
     asked = []
 
@@ -368,9 +369,79 @@ def test_the_audit_is_told_who_is_kept(film, monkeypatch):
         film.files.report.write_text("report")
         return type("End", (), {"code": 1, "error": "", "late": False})
 
-    monkeypatch.setattr(steps, "_child", child)
-    from bystander.web.films.child import Stop
-
+    steps._child = child
     steps.audit(film.film, Stop())
-    points = [asked[i + 1] for i, word in enumerate(asked) if word == "--keep"]
-    assert [p.partition("@")[0] for p in points] == ["15.0,16.0", "45.0,16.0"]
+    return [asked[i + 1].partition("@")[0] for i, word in enumerate(asked) if word == "--keep"]
+
+
+def test_the_audit_is_told_who_is_kept(film):
+    """Each kept person is named to the audit by a point and a time of a sure sight."""
+    film.edit("choose", person=1, verdict="keep")
+    film.film.rendered_version = 2
+    assert audited(film) == ["15.0,16.0", "45.0,16.0"]
+
+
+def versions(film):
+    told = film.user.get(film.path).json
+    return told["edits_version"], told["rendered_version"]
+
+
+def test_what_comes_to_the_same_needs_no_rendering(film):
+    """Edits that were taken back leave the film as it is: it holds the newest ones."""
+    assert film.edit("choose", person=1, verdict="keep").json["rendered_version"] == 1
+    assert versions(film) == (2, 1)
+    assert film.edit("undo").json["rendered_version"] == 3
+    assert versions(film) == (3, 3)
+    film.edit("choose", person=1, verdict="keep")
+    film.edit("choose", person=1, verdict="auto")
+    assert versions(film) == (5, 5)
+    film.edit("add_box", from_s=0, to_s=1, x=0, y=0, w=9, h=9)
+    film.edit("choose", person=1, verdict="cover")
+    film.edit("undo")
+    assert versions(film) == (8, 5)
+
+
+@pytest.mark.parametrize(("job", "rendered"), [("render", 1), ("audit", 3)])
+def test_while_it_is_rendered_nothing_counts_as_rendered(film, job, rendered):
+    """The film that is being made may be another one by then; an audit makes none."""
+    film.film.job = job
+    film.edit("choose", person=1, verdict="keep")
+    film.edit("undo")
+    assert versions(film) == (3, rendered)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_cancelled_rendering_leaves_the_film_as_it_was(film, cancelled):
+    """Film, tracks and the player's copy change together, once all of them are made."""
+    steps = Steps(site_of(film.user.http.application).films.store, lambda _f: None)
+    film.film.inner["covered_plays"] = False
+    film.files.covered_proxy.write_bytes(b"copy")
+    film.edit("choose", person=1, verdict="keep")
+    stop = Stop()
+
+    def child(_film, _stop, arguments, on_event, _wall_s=0):
+        if "bystander.web.films.apply" in arguments:
+            film.files.next.write_text("edited")
+            on_event({"event": "edited", "version": 1})
+        elif "render" in arguments:
+            Path(arguments[arguments.index("render") + 3]).write_bytes(b"painted")
+        elif cancelled:
+            stop.asked.set()
+        else:
+            Path(arguments[-1]).write_bytes(Path(arguments[-2]).read_bytes())
+        return End(0)
+
+    steps._child = child
+    steps.render(film.film, stop)
+    files = (film.files.covered(film.film), film.files.covered_proxy)
+    assert [f.read_bytes() for f in files] == ([b"covered", b"copy"] if cancelled else [b"painted", b"painted"])
+    assert film.film.rendered_version == (1 if cancelled else 2)
+    assert not film.files.next_covered(film.film).exists()
+    assert film.files.edited.exists() is not cancelled
+
+
+def test_the_audit_is_asked_about_the_film_as_it_was_rendered(film):
+    """Choices that are not in the film yet say nothing about who is to be seen in it."""
+    asked = audited(film)
+    film.edit("choose", person=1, verdict="keep")
+    assert audited(film) == asked == ["45.0,16.0"]

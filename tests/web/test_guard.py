@@ -4,6 +4,7 @@ import pytest
 
 from bystander.errors import SettingsError
 from bystander.web.failures import MOST, Failures
+from bystander.web.guard import network
 from bystander.web.settings import WebSettings
 from web_site import BEARER, TOKEN, User, create_app, faked, ready_film, settings, site_of
 
@@ -138,6 +139,18 @@ def test_the_login_form(make):
     assert user.get("/api/films").status_code == 200
 
 
+def test_a_login_form_that_is_out_of_date_comes_again(make):
+    """Another tab may have logged in meanwhile; a person gets the form with a sentence, not a program's answer."""
+    user = User(make(token=TOKEN))
+    user.get("/login")
+    page = {"Accept": "text/html", "Accept-Language": "de"}
+    answer = user.http.post("/login", data={"token": TOKEN, "csrf_token": "old"}, headers=page)
+    assert (answer.status_code, answer.mimetype) == (403, "text/html")
+    assert "Diese Seite ist veraltet" in answer.text
+    secret = answer.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+    assert user.http.post("/login", data={"token": TOKEN, "csrf_token": secret}).status_code == 303
+
+
 def test_cookies_are_marked_secure_over_https(make):
     """With HTTPS no cookie ever goes out in clear."""
     http = make(token=TOKEN, https=True).test_client()
@@ -210,3 +223,75 @@ def test_two_users_never_see_each_others_films(make, tmp_path):
 def test_no_folder_is_listed(make, path):
     """Folders and what lies outside of the page's own files are not there."""
     assert make().test_client().get(path).status_code == 404
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "x" * 5000, "", "http://127.0.0.1.evil.example"])
+def test_an_origin_that_makes_no_sense_is_a_foreign_one(make, origin):
+    """It is refused, and is no fault of the server."""
+    answer = User(make()).post("/api/films", headers={"Origin": origin})
+    assert code(answer) == (403, "bad_origin")
+
+
+DEEP = (b"[" * 200_000, b'{"a":' * 15_000)
+POSTS = ("/api/films", "/api/live", "/api/live/x/say", "/api/watch/choices", "/api/watch/panic", "/whip/a", "/whep/a")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_no_body_is_a_fault_of_the_server(make, path):
+    """Deep, broken and unfit JSON is refused with a code of its own, whatever it is said to be."""
+    user = User(make(watch="http://127.0.0.1:9"))
+    for data in (
+        *DEEP,
+        b"",
+        b"null",
+        b"[]",
+        b'{"sdp":NaN,"settings":1}',
+        b"\xff",
+        b"9" * 6000,
+        b'{"size":1e999,"name":[]}',
+    ):
+        for kind in ("application/json", "application/sdp", "text/plain"):
+            answer = user.send("POST", path, data=data, content_type=kind)
+            assert answer.status_code in {400, 404, 413, 415, 422, 502}, (data[:30], kind)
+            assert answer.json["error"]["code"] != "fault"
+
+
+@pytest.mark.parametrize(("word", "status"), [("Bearer", 200), ("bearer", 200), ("Basic", 401), ("", 200)])
+def test_the_token_in_a_header(make, word, status):
+    """Programs write the scheme as they like; another scheme is wrong."""
+    http = make(token=TOKEN).test_client()
+    assert http.get("/api/films", headers={"Authorization": f"{word} {TOKEN}"}).status_code == status
+
+
+def test_who_logs_in_for_the_first_time_gets_another_session(make):
+    """A session that somebody planted before the login is not the one that films belong to; later logins keep it."""
+    http = make(token=TOKEN).test_client()
+    http.get("/login")
+    planted = http.get_cookie("bystander_owner").value
+    http.get(f"/?token={TOKEN}", follow_redirects=True)
+    owner = http.get_cookie("bystander_owner").value
+    assert owner != planted
+    http.set_cookie("bystander_login", "of a token of before")
+    http.get(f"/?token={TOKEN}", follow_redirects=True)
+    assert http.get_cookie("bystander_owner").value == owner
+
+
+def test_wrong_tokens_of_one_network_are_counted_together():
+    """An IPv6 user has 2**64 addresses and gets ten tries for all of them."""
+    assert network("2001:db8:1:2:3::4") == network("2001:db8:1:2::9") != network("2001:db8:1:3::9")
+    assert network("192.168.1.5") != network("192.168.1.6")
+    assert network("::ffff:10.0.0.1") != network("::ffff:10.0.0.2")
+    assert network("") == ""
+
+
+def test_films_and_faces_stay_out_of_the_browsers_cache(make, tmp_path):
+    """What shows people is never stored by the browser, parts of it neither."""
+    app = make()
+    user = User(app)
+    user.announce(5)
+    film = ready_film(site_of(app), next(iter(site_of(app).films.store.films.values())).owner, tmp_path)
+    for name in ("media/original.mp4", "media/covered.mp4", "media/thumb/1.jpg", "download/film", "download/tracks"):
+        for headers in ({}, {"Range": "bytes=0-3"}):
+            answer = user.get(f"/api/films/{film.id}/{name}", headers=headers)
+            assert answer.status_code == (206 if headers else 200)
+            assert answer.headers["Cache-Control"] == "no-store"

@@ -1,5 +1,7 @@
 """The live page in headless Chromium with a fake camera that plays faces: measured from the page's own pixels."""
 
+# ruff: noqa: F811  fixtures are imported and then named as parameters
+
 import threading
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from werkzeug.serving import make_server
 from bystander.web.app import create_app, site_of
 from bystander.web.live.server import live_of
 from bystander.web.settings import WebSettings
-from rtc_client import wait
+from rtc_client import Camera, Client, wait
+from rtc_fixtures import find, loop  # noqa: F401
 
 sync_api = pytest.importorskip("playwright.sync_api")
 skimage_data = pytest.importorskip("skimage.data")
@@ -237,3 +240,30 @@ def test_two_people_side_by_side_and_a_page_that_goes_away(visit, site):
     one.close(run_before_unload=True)
     wait(lambda: len(live_of(site[0]).sessions) == 1, 60)
     assert two.locator("#view-live").get_attribute("data-state") == "live"
+
+
+def test_a_published_stream_is_steered_from_the_page(chromium, site, loop):
+    """What a program publishes here has a covered preview, rows that keep and cover, and a panic button."""
+    app, address = site
+    live_of(app).make_detector = lambda _px: find
+    client, context = Client(loop, Camera(), channel=False), chromium.new_context()
+    try:
+        answer = app.test_client().post("/whip/studio", data=client.offer(), content_type="application/sdp")
+        client.answer(answer.text)
+        [session] = live_of(app).sessions.values()
+        page = context.new_page()
+        page.set_default_timeout(SLOW_S * 1000)
+        page.goto(address)
+        page.click("#obs summary")
+        page.locator("#streams img:visible").wait_for()
+        page.locator("#streams li li.covered").nth(1).wait_for()
+        page.locator("#streams li li.covered button").first.click()
+        page.locator("#streams li li.kept").wait_for()
+        assert len(session.pipeline.control.choices.keep) == 1
+        page.click("#streams button.danger")
+        wait(lambda: session.pipeline.control.panic, SLOW_S)
+        page.locator("#streams img").wait_for(state="hidden")
+        page.locator("#streams button.danger[aria-pressed=true]").wait_for()
+    finally:
+        context.close()
+        client.close()

@@ -20,6 +20,7 @@ from bystander.errors import InputError, SettingsError
 from bystander.stages.cover import cover_whole
 from bystander.types import CoveredFrame, Sound
 from bystander.web.errors import ApiError
+from bystander.web.live import protocol
 from bystander.web.live.backlog import AGAIN, Backlog, is_whole
 from bystander.web.live.frames import Fitting, Hearing, to_frame
 from bystander.web.live.offers import checked, limited, near, own_network
@@ -255,6 +256,15 @@ def test_words_change_choices_and_manner(talk):
         assert talk.answer(f'{{"kind": "{kind}", "value": {value}}}')["kind"] == "done"
     manner = control.manner
     assert (manner.policy.keep, manner.cover.style, manner.policy.grow) == ("largest", "solid", 1.5)
+
+
+def test_numbers_that_nobody_has_are_covered_but_not_without_end(talk, monkeypatch):
+    """Who sends numbers for ever fills no memory; faces that are there can be covered all the same."""
+    monkeypatch.setattr(protocol, "MOST_COVERED", 5)
+    answers = [talk.answer(json.dumps({"kind": "cover", "id": n}))["kind"] for n in range(100, 110)]
+    assert answers == ["done"] * 5 + ["error"] * 5
+    assert talk.answer('{"kind": "cover", "id": 3}')["kind"] == "done"
+    assert 3 in talk.pipeline.control.choices.cover
 
 
 def test_a_face_is_told_as_shares_of_the_picture():

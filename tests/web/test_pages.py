@@ -10,6 +10,7 @@ from web.test_words import WORDS
 
 PAGES = ("/#live", "/#film", "/privacy", "/api/docs", "/nothing-here")
 TOKEN = "a-token-for-tests"
+PIXEL = bytes.fromhex("47494638396101000100800000ffffff0000002c00000000010001000002024401003b")  # a GIF
 NO_CAMERA = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{}'));"
 STATES = {
     "nocamera": NO_CAMERA.format("NotFoundError"),
@@ -204,7 +205,7 @@ def test_axe_finds_nothing_serious_in_the_list_of_keys(visit, scheme):
     assert not axe(page)
 
 
-def test_a_running_stream_can_be_watched_and_covered(visit):
+def test_a_running_stream_can_be_watched_and_covered(visit, server):
     """The panel shows the stream's state and faces, and its buttons send whole choices and panic to the server."""
     page = visit("/#live", expected=["status of 503"])
     status = {
@@ -218,6 +219,8 @@ def test_a_running_stream_can_be_watched_and_covered(visit):
         sent.append((route.request.url.rpartition("/")[2], route.request.post_data_json))
         route.fulfill(json={**status, "panic": bool(route.request.post_data_json.get("on"))})
 
+    limits = page.context.request.get(f"{server.url}/api/limits").json()
+    page.route("**/api/limits", lambda route: route.fulfill(json={**limits, "watch": True}))
     page.route("**/api/watch", lambda route: route.fulfill(json=status))
     page.route("**/api/watch/preview.jpg", lambda route: route.fulfill(status=503, json={}))
     page.route(re.compile("/api/watch/(choices|panic)$"), changed)
@@ -228,6 +231,51 @@ def test_a_running_stream_can_be_watched_and_covered(visit):
     page.click("#watch-panic")
     page.locator("#watch-panic[aria-pressed=true]").wait_for()
     assert sent == [("choices", {"keep": [5, 3], "cover": [], "default": "cover"}), ("panic", {"on": True})]
+
+
+def test_without_a_stream_to_watch_nothing_is_asked_for(visit):
+    """The panel says what to start; no request fails, so nothing is logged."""
+    page = visit("/#live")
+    page.click("#watch summary")
+    page.locator("#watch-text[data-t='watch.none']").wait_for()
+
+
+def test_a_published_stream_can_be_steered(visit):
+    """What OBS publishes here has a row for each face and a panic button; they say so to the server."""
+    page = visit("/#live")
+    stream = {"id": "abc", "name": "studio", "state": "live", "width": 640, "height": 360, "fps": 24.0,
+              "latency_ms": 300, "panic": False,
+              "faces": [{"id": 7, "kept": False}, {"id": 8, "kept": True}]}  # fmt: skip
+    own = {"id": "own", "name": ""}  # this page's own camera is no published stream
+    said = []
+
+    def say(route):
+        said.append(route.request.post_data_json)
+        stream["panic"] = said[-1].get("on", stream["panic"])
+        route.fulfill(json={"kind": "done"})
+
+    page.route("**/api/live", lambda route: route.fulfill(json={"live": [stream, own], "max_live": 4}))
+    page.route("**/api/live/abc/preview.jpg", lambda route: route.fulfill(body=PIXEL, content_type="image/gif"))
+    page.route("**/api/live/abc/say", say)
+    page.click("#obs summary")
+    page.locator("#streams img:visible").wait_for()
+    assert page.locator("#streams > li").count() == 1
+    assert not axe(page)
+    page.locator("#streams li.covered button").click()
+    page.locator("#streams li.kept button").click()
+    page.click("#streams button.danger")
+    page.locator("#streams button.danger[aria-pressed=true]").wait_for()
+    page.locator("#streams img").wait_for(state="hidden")
+    assert said == [{"kind": "keep", "id": 7}, {"kind": "cover", "id": 8}, {"kind": "panic", "on": True}]
+
+
+def test_the_title_names_the_view(visit):
+    """Tabs and histories of browsers tell the views apart, in the page's language."""
+    page = visit("/#live", locale="de-DE")
+    assert page.title() == WORDS["de"]["title.live"]
+    page.click("[data-tab=film]")
+    page.locator("#view-film").wait_for()
+    assert page.title() == WORDS["de"]["title.film"]
 
 
 def test_the_api_page_shows_what_the_document_has(visit, server):

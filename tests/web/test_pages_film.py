@@ -119,6 +119,34 @@ def test_a_change_in_the_review_changes_the_film_and_undo_takes_it_back(editor, 
     assert details(downloaded(page, tmp_path), 0)[1] < 0.4
 
 
+def test_what_was_taken_back_needs_no_rendering(editor):
+    """Back at what the film holds nothing is asked, and the player goes on with the film that it has."""
+    page = review(editor)
+    assert page.is_disabled("#render")
+    page.locator("#rows .flip").first.click()
+    page.locator("#render:enabled").wait_for()
+    played = page.evaluate("document.getElementById('covered').src")
+    page.click("#undo")
+    page.locator("#render:disabled").wait_for()
+    assert page.is_hidden("#take-old")
+    assert page.evaluate("document.getElementById('covered').src") == played
+    page.click(".review-head a")
+    page.locator("#view-film").wait_for()
+    assert page.is_hidden("#ask")
+
+
+def test_a_report_that_could_not_be_made_is_told(editor):
+    """One sentence, and the button can be pressed again at once."""
+    page = review(editor)
+    film = page.evaluate("fetch('/api/films').then((answer) => answer.json())")["films"][0]
+    page.route("**/audit", lambda route: route.fulfill(status=202, json={**film, "report": "failed"}))
+    page.click("#take-report")
+    page.locator(".toast.danger").wait_for()
+    assert page.inner_text(".toast.danger") == WORDS["en"]["take.report.failed"]
+    page.locator("#take-report:not([aria-busy])").wait_for()
+    page.unroute("**/audit")
+
+
 def test_a_drawn_box_covers_what_it_holds_for_its_time(editor, tmp_path):
     """Drawn with the mouse and given a time it is in the film after rendering, and its row can remove it."""
     page = review(editor)

@@ -13,8 +13,8 @@ from bystander.web.errors import CODES, ApiError
 MOST_JSON = 100_000  # bytes
 
 
-def body(known: frozenset[str], *, optional: bool = False) -> dict[str, Any]:
-    """The request's JSON object, which may have no other keys. ``optional``: an empty body is an empty object."""
+def body(known: frozenset[str] | None = None, *, optional: bool = False) -> dict[str, Any]:
+    """The request's JSON object, with no other keys than ``known``; None: with any. ``optional``: it may be empty."""
     data = request.get_data(cache=False)
     if optional and not data:
         return {}
@@ -28,7 +28,7 @@ def body(known: frozenset[str], *, optional: bool = False) -> dict[str, Any]:
         raise ApiError(400, "bad_json", "The body is no JSON.") from e
     if not isinstance(value, dict):
         raise ApiError(400, "bad_json", "The body must be a JSON object.")
-    if extra := sorted(set(value) - known):
+    if known is not None and (extra := sorted(set(value) - known)):
         raise unfit(f"{extra[0][:40]!r} is not known here; known are {', '.join(sorted(known)) or 'no keys'}")
     return value
 

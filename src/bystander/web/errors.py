@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from bystander.web.words import words
+
 MACHINES = ("/api", "/static/", "/whip/", "/whep/", "/healthz", "/metrics")  # never answered with a page
 CODES = {
     400: ("bad_request", "The request makes no sense; reload the page and try again."),
@@ -32,9 +34,11 @@ def not_found() -> ApiError:
 
 def as_answer(error: ApiError) -> Response:
     """JSON for programs; people who asked for a page get one."""
-    if request.method == "GET" and wants_page():
-        wrong_token = error.code in {"bad_token", "too_many_tries"}
-        text = render_template("login.html" if wrong_token else "error.html", error=error.code, code=error.status)
+    login = request.path == "/login"
+    if (request.method == "GET" or login) and wants_page():
+        again = (login or error.code in {"bad_token", "too_many_tries"}) and f"error.{error.code}" in words("en")
+        page = "login.html" if again else "error.html"
+        text = render_template(page, error=error.code, code=error.status)
         answer = Response(text, error.status, mimetype="text/html")
     else:
         answer = jsonify({"error": {"code": error.code, "message": error.message}})

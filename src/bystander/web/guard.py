@@ -98,11 +98,12 @@ class Guard:
         given = request.headers.get("Authorization", "")
         if not self.settings.token or not given:
             return False
-        return self.right(given.removeprefix("Bearer ").strip())
+        bearer = given[:7].lower() == "bearer "  # the word's case does not count (RFC 9110, 11.1)
+        return self.right((given[7:] if bearer else given).strip())
 
     def right(self, token: str) -> bool:
         """Whether this is the token; constant time. ApiError where it is not, the sooner the more often."""
-        client = request.remote_addr or ""
+        client = network(request.remote_addr or "")
         if wait_s := self.failures.wait_s(client):
             raise ApiError(429, "too_many_tries", f"Too many wrong tokens; try again in {wait_s} seconds.",
                            {"Retry-After": str(wait_s)})  # fmt: skip
@@ -132,6 +133,9 @@ class Guard:
         return None
 
     def let_in(self, answer: AnyResponse) -> AnyResponse:
+        """Logged in from now on; who never was becomes another owner, as somebody else may know the one of before."""
+        if OWNER in request.cookies and LOGIN not in request.cookies:
+            self.set_owner(answer, secrets.token_urlsafe(18))
         answer.set_cookie(LOGIN, self.sign("login", self.settings.token), YEAR_S, httponly=True, samesite="Strict",
                           secure=self.settings.https)  # fmt: skip
         return answer
@@ -148,7 +152,7 @@ class Guard:
             return
         if origin == "null" and request.path == "/login":
             return  # what browsers send with a form of a page without referrer; the form's secret is looked at
-        if urlsplit(origin).netloc.lower() != request.environ.get("HTTP_HOST", "").lower():
+        if host_of(origin) != request.environ.get("HTTP_HOST", "").lower():
             raise ApiError(403, "bad_origin", "Another site's page sent this; use this server's own page.")
 
     def check_csrf(self) -> None:
@@ -169,9 +173,31 @@ class Guard:
         static = request.path.startswith("/static/")
         answer.headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
         if g.get("new_owner") and answer.mimetype == "text/html" and answer.status_code == 200:
-            value = f"{g.owner}.{self.sign('owner', g.owner)}"
-            answer.set_cookie(OWNER, value, YEAR_S, httponly=True, samesite="Strict", secure=self.settings.https)
+            self.set_owner(answer, g.owner)
         return answer
+
+    def set_owner(self, answer: AnyResponse, owner: str) -> None:
+        value = f"{owner}.{self.sign('owner', owner)}"
+        answer.set_cookie(OWNER, value, YEAR_S, httponly=True, samesite="Strict", secure=self.settings.https)
+
+
+def host_of(origin: str) -> str:
+    """Name and port in an Origin header; empty, which is nobody's, for nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def network(client: str) -> str:
+    """Whose wrong tokens are counted together: an IPv6 user has a whole /64 to come from."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped:
+        return client
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def is_number(name: str) -> bool:

@@ -77,5 +77,4 @@ class Readings:
         yield gauge("bystander_web_disk_free_bytes", "free disk space of the data folder", value=store.free_bytes())
         for name, text, value in live_of().readings():
             yield gauge(f"bystander_web_live_{name}", text, value=value)
-        streams = sum(len(pages) for pages in self.films.hub.pages.values())
-        yield gauge("bystander_web_event_streams", "open event streams", value=streams)
+        yield gauge("bystander_web_event_streams", "open event streams", value=self.films.hub.count())

@@ -39,11 +39,16 @@ class Hub:
     def open(self, owner: str) -> Page:
         """ApiError where too many are open."""
         with self.changed:
-            if len(self.pages.get(owner, ())) >= OWNER_STREAMS or sum(map(len, self.pages.values())) >= ALL_STREAMS:
+            if len(self.pages.get(owner, ())) >= OWNER_STREAMS or self.count() >= ALL_STREAMS:
                 raise ApiError(429, "too_many_streams", "Too many pages are open; close one.", {"Retry-After": "10"})
             page = Page()
             self.pages[owner].append(page)
             return page
+
+    def count(self) -> int:
+        """Open streams of everybody."""
+        with self.changed:
+            return sum(map(len, self.pages.values()))
 
     def leave(self, owner: str, page: Page) -> None:
         with self.changed:

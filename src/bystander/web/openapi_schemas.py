@@ -49,7 +49,8 @@ SCHEMAS: dict[str, Schema] = {
     "Error": an_object({"error": an_object({"code": TEXT, "message": TEXT})}),
     "Limits": an_object(
         {"max_bytes": WHOLE, "max_seconds": NUMBER, "keep_hours": NUMBER, "max_films": WHOLE, "chunk_bytes": WHOLE,
-         "styles": a_list(TEXT), "keeps": a_list(TEXT), "max_live": WHOLE, "explain": FLAG, "version": TEXT}
+         "styles": a_list(TEXT), "keeps": a_list(TEXT), "max_live": WHOLE,
+         "explain": FLAG, "watch": FLAG, "version": TEXT}
     ),
     "Film": an_object(
         {"id": TEXT, "name": TEXT, "size": WHOLE, "received": WHOLE, "state": {"enum": STATES},
@@ -73,7 +74,7 @@ SCHEMAS: dict[str, Schema] = {
             {"id": PERSON, "xyxy": a_list(NUMBER, minItems=4, maxItems=4), "kept": FLAG}))}))}
     ),
     "Edits": an_object(
-        {"version": WHOLE, "can_undo": FLAG, "can_redo": FLAG,
+        {"version": WHOLE, "rendered_version": WHOLE, "can_undo": FLAG, "can_redo": FLAG,
          "choices": {"type": "object", "additionalProperties": {"enum": ["keep", "cover"]}},
          "boxes": a_list(AREA), "zones": a_list(AREA),
          "splits": a_list(an_object({"person": PERSON, "at_s": NUMBER, "new": PERSON})),

@@ -13,7 +13,7 @@ from bystander.errors import SettingsError
 from bystander.web.app import create_app, site_of
 from bystander.web.certificate import own_certificate
 from bystander.web.settings import WILDCARD, WebSettings
-from bystander.web.tls import Front
+from bystander.web.tls import MOST, Front
 
 THREADS = 32  # each open event stream holds one
 
@@ -35,8 +35,9 @@ class Server:
                 application = self.front.trusting(self.app)
             self.http: Any = create_server(
                 application, host=behind[0], port=behind[1], threads=THREADS, ident="bystander",
-                max_request_body_size=4 * settings.chunk_bytes, channel_timeout=60, clear_untrusted_proxy_headers=True,
-                channel_request_lookahead=1, url_scheme="https" if context else "http",
+                max_request_body_size=2 * settings.chunk_bytes, channel_timeout=60, clear_untrusted_proxy_headers=True,
+                channel_request_lookahead=1, connection_limit=MOST, asyncore_use_poll=True,
+                url_scheme="https" if context else "http",
             )  # fmt: skip
         except OSError as e:
             self.close()

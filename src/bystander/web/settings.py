@@ -56,7 +56,7 @@ class WebSettings:
             raise SettingsError(f"keep-hours {self.keep_hours}: must lie above 0 and at most a year")
         if (
             self.max_bytes < 1
-            or not self.max_seconds > 0
+            or not 0 < self.max_seconds < 1e9
             or self.max_films < 1
             or self.workers < 1
             or self.max_live < 0

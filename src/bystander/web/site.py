@@ -60,8 +60,9 @@ def secret_of(path: Path) -> bytes:
     """The secret that signs cookies, made once and kept, so that a restart logs nobody out."""
     if not path.exists():
         part = path.with_suffix(".partial")
-        part.write_bytes(secrets.token_bytes(32))
-        part.chmod(0o600)
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
+            f.write(secrets.token_bytes(32))
         part.replace(path)
     secret = path.read_bytes()
     if len(secret) < 32:

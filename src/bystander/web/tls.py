@@ -16,7 +16,7 @@ from typing import Any
 
 PIECE = 65536
 HANDSHAKE_S = 15.0
-MOST = 500  # connections at a time
+MOST, EACH = 200, 60  # connections at a time, and of one address
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -56,16 +56,17 @@ class Front:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         own = None
         try:
-            if len(self.clients) >= MOST:
+            client = str(writer.get_extra_info("peername")[0])
+            if len(self.clients) >= MOST or list(self.clients.values()).count(client) >= EACH:
                 return
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self.behind, limit=PIECE)
             own = int(back_writer.get_extra_info("sockname")[1])
-            self.clients[own] = str(writer.get_extra_info("peername")[0])
+            self.clients[own] = client
             there = asyncio.ensure_future(pump(reader, back_writer))
             here = asyncio.ensure_future(pump(back_reader, writer))
-            await asyncio.wait((there, here), return_when=asyncio.FIRST_COMPLETED)
-            if there.done():  # the browser has said all; let the answer end
-                await asyncio.wait((here,), timeout=HANDSHAKE_S)
+            await asyncio.wait(
+                (there, here), return_when=asyncio.FIRST_COMPLETED
+            )  # TLS knows no half-closed connections
             for task in (there, here):
                 task.cancel()
             back_writer.close()

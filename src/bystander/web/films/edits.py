@@ -68,13 +68,14 @@ class History:
         self.version += 1
 
 
-def read_history(path: Path) -> History:
+def read_history(path: Path, most: int | None = None) -> History:
+    """All lines, or the first ``most``."""
     history = History()
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return history
-    for line in text.splitlines(keepends=True):
+    for line in text.splitlines(keepends=True)[:most]:
         if line.endswith(b"\n"):
             history.add(json.loads(line))
     return history

@@ -35,7 +35,7 @@ class Film:
     warnings: list[str] = field(default_factory=list)
     people: int = 0
     edits_version: int = 0  # 1 once it was covered, one more with every edit
-    rendered_version: int = 0  # the edits that the covered film holds; 0: there is none
+    rendered_version: int = 0  # the newest edits that the covered film holds; 0: there is none
     report: str = ""  # of the audit: waiting, ready or failed; empty: none
     # --- not saved ---
     received: int = 0
@@ -102,6 +102,14 @@ class Files:
     @property
     def covered_proxy(self) -> Path:
         return self.folder / "covered.play.mp4"
+
+    def next_covered(self, film: Film) -> Path:
+        """The film that is being painted, until the player's copy is made as well."""
+        return self.folder / f"next{film.inner.get('suffix', '.mp4')}"
+
+    @property
+    def next_proxy(self) -> Path:
+        return self.folder / "next.play.mp4"
 
     @property
     def source_proxy(self) -> Path:

@@ -55,10 +55,9 @@ class Jobs:
     def _wait(self, film: Film, kind: str) -> None:
         film.job, film.progress, film.fps, film.left_s = kind, 0.0, 0.0, None
         film.state = WAITS.get(kind, film.state)
+        film.error = None
         if kind == "audit":
             film.report = "waiting"
-        else:
-            film.error = None
         self.waiting.append(film)
         self.store.save(film)
         self.news.notify_all()
@@ -111,7 +110,9 @@ class Jobs:
             kind = film.inner.get("again", "")
             if film.state not in {"failed", "cancelled"} or not kind:
                 raise ApiError(409, "nothing_failed", "Nothing failed here; there is nothing to try again.")
-            if kind == "upload":
+            if kind == "upload" and film.received == film.size:  # its last piece came while it was cancelled
+                self._wait(film, "check")
+            elif kind == "upload":
                 film.state = "uploading"
                 self.store.save(film)
             else:

@@ -93,10 +93,18 @@ class Review:
                 append(self.store.files(film).edits, op)
             except OSError as e:
                 raise disk_full() from e
-            film.edits_version = history.version + 1
             now = self.people(film)
             film.people = len(numbers(now))
+            with self.store.lock:
+                film.edits_version = history.version + 1
+                if film.job in {"", "audit"} and self._holds(film, now):
+                    film.rendered_version = film.edits_version
         self.store.save(film)
+
+    def _holds(self, film: Film, now: People) -> bool:
+        """Whether the covered film was made by edits that come to the same as those of now."""
+        then = read_history(self.store.files(film).edits, film.rendered_version - 1)
+        return fold(then.done, first_new(now.index)) == now.edits
 
     def edits(self, film: Film) -> dict[str, Any]:
         """All edits as JSON."""
@@ -104,6 +112,7 @@ class Review:
         e = people.edits
         return {
             "version": history.version + 1,
+            "rendered_version": film.rendered_version,
             "can_undo": bool(history.done),
             "can_redo": bool(history.undone),
             "choices": {str(p): v for p, v in e.choices.items()},

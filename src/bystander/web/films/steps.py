@@ -77,10 +77,11 @@ class Steps:
             self._proxies(film, stop)
 
     def render(self, film: Film, stop: Stop) -> None:
-        """Paint again by the edited tracks; nothing is detected."""
+        """Paint again by the edited tracks; nothing is detected. Until all is made the film stays as it was."""
         files, s = self.store.files(film), film.settings
         clock = Clock(film, self.changed, begin=0.0)
         self._room(film)
+        painted, copy = files.next_covered(film), files.next_proxy
         version: list[int] = []
         end = self._child(film, stop, ["-m", "bystander.web.films.apply", str(files.folder),
                                        str(film.inner.get("rotation", 0))],
@@ -88,17 +89,22 @@ class Steps:
         if self._stopped(end, film, stop):
             return
         end = self._child(film, stop, [
-            "-m", "bystander", "render", str(files.source), str(files.next), str(files.covered(film)), "--json",
+            "-m", "bystander", "render", str(files.source), str(files.next), str(painted), "--json",
             "--quiet", "--overwrite", "--style", s["style"], "--grow", str(s["strength"]),
         ], clock.on_event)  # fmt: skip
         if self._stopped(end, film, stop):
             return
+        if not film.inner.get("covered_plays"):
+            end = self._child(film, stop, ["-m", "bystander.web.films.proxy", str(painted), str(copy)], lambda _e: None)
+            if self._stopped(end, film, stop):
+                painted.unlink(missing_ok=True)
+                return
+            copy.replace(files.covered_proxy)
+        painted.replace(files.covered(film))
         files.next.replace(files.edited)
         film.rendered_version = version[-1] + 1
         files.report.unlink(missing_ok=True)  # it judged another film
         film.report = ""
-        files.covered_proxy.unlink(missing_ok=True)
-        self._proxies(film, stop)
 
     def _proxies(self, film: Film, stop: Stop) -> None:
         """What the player shows, where a browser cannot play the files themselves."""
@@ -115,7 +121,7 @@ class Steps:
     def audit(self, film: Film, stop: Stop) -> None:
         """An independent look at original and covered film."""
         files = self.store.files(film)
-        points = about_kept(load_index(files.index), read_history(files.edits))
+        points = about_kept(load_index(files.index), read_history(files.edits, film.rendered_version - 1))
         keep = [word for x, y, t in points for word in ("--keep", f"{x:.1f},{y:.1f}@{t:.3f}")]
         end = self._child(film, stop, ["-m", "bystander", "audit", str(files.source), str(files.covered(film)),
                                        "--report", str(files.report), "--overwrite", "--quiet", "--model",

@@ -45,6 +45,8 @@ class FilmStore:
             return
         for left in folder.glob(".*.partial-*"):
             left.unlink(missing_ok=True)
+        for left in folder.glob(".why-*"):
+            shutil.rmtree(left, ignore_errors=True)
         self.films[film.id] = film
 
     def files(self, film: Film) -> Files:

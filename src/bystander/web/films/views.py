@@ -39,7 +39,7 @@ def limits() -> Response:
     return jsonify(
         max_bytes=s.max_bytes, max_seconds=s.max_seconds, keep_hours=s.keep_hours, max_films=s.max_films,
         chunk_bytes=s.chunk_bytes, styles=list(STYLES), keeps=list(KEEPS), max_live=s.max_live,
-        explain=lab_installed(), version=__version__,
+        explain=lab_installed(), watch=bool(s.watch), version=__version__,
     )  # fmt: skip
 
 

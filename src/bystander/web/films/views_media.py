@@ -73,10 +73,12 @@ def wanted(film: Film, files: Files, kind: str) -> Path:
 def sent(path: Path, kind: str, attachment: str = "") -> Response:
     """The file, or the part of it that was asked for."""
     try:
-        return send_file(path, kind, as_attachment=bool(attachment), download_name=attachment or None,
-                         conditional=True, etag=True, max_age=None)  # fmt: skip
+        answer = send_file(path, kind, as_attachment=bool(attachment), download_name=attachment or None,
+                           conditional=True, etag=True, max_age=None)  # fmt: skip
     except OSError as e:
         raise not_ready() from e
+    answer.headers["Cache-Control"] = "no-store"  # Flask's own would leave people's faces in the browser's cache
+    return answer
 
 
 def shown_name(film: Film, kind: str, path: Path) -> str:

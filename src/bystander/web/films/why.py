@@ -10,7 +10,7 @@ import importlib.util
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
 from bystander.web.asked import number, unfit
@@ -27,6 +27,7 @@ LAB = "from bystander_lab.cli import main; raise SystemExit(main())"  # run by t
 WALL_S, WAIT_S = 300.0, 90.0
 MEMORY = 24 << 30  # bytes of address space; torch maps much of it and uses little
 ONE = Lock()  # one at a time: each takes a processor for a while
+PLACES = BoundedSemaphore(4)  # who waits holds one of the server's threads
 
 
 @lru_cache(maxsize=1)
@@ -41,11 +42,25 @@ def ask(films: Films, film: Film, who: Any, at_s: Any) -> bytes:
         raise ApiError(501, "lab_missing", INSTALL)
     at = number(at_s, "at_s")
     x, y, moment = films.review.where(film, who, at)
+    if not PLACES.acquire(blocking=False):
+        raise busy()
+    try:
+        return in_turn(films, film, (x, y, moment))
+    finally:
+        PLACES.release()
+
+
+def busy() -> ApiError:
+    return ApiError(503, "busy", "Others are asking the same; try again in a minute.", {"Retry-After": "30"})
+
+
+def in_turn(films: Films, film: Film, where: tuple[float, float, float]) -> bytes:
+    """The answer, once nobody else is asking."""
     if not ONE.acquire(timeout=WAIT_S):
-        raise ApiError(503, "busy", "Others are asking the same; try again in a minute.", {"Retry-After": "30"})
+        raise busy()
     try:
         with tempfile.TemporaryDirectory(prefix=".why-", dir=films.store.files(film).folder) as folder:
-            return answer(films, film, Path(folder), (x, y, moment))
+            return answer(films, film, Path(folder), where)
     except OSError as e:
         raise ApiError(507, "disk_full", "The server's disk is full; remove films, then try again.") from e
     finally:

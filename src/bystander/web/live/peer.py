@@ -62,7 +62,7 @@ class Peer:
         except OperationError:
             raise ApiError(422, "no_codec", "Offer VP8 or H.264 video; this browser offered neither.") from None
         except Exception as e:
-            log.warning("an offer was refused (%s: %s)", type(e).__name__, e)
+            log.warning("an offer was refused (%s)", type(e).__name__)  # its text may hold passwords and addresses
             raise unreadable() from None
         return limited(self.pc.localDescription.sdp)
 

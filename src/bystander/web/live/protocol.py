@@ -22,6 +22,7 @@ LONGEST = 2000  # characters of a message
 REMEMBERED = 400  # pictures whose faces a tap can find
 NEAREST_S = 0.25  # a tap's time may be so far from that of a picture which was sent
 MOST_FACES = 200  # in one message, the largest
+MOST_COVERED = 1000  # numbers that nobody has yet may be covered, but not without end
 
 
 class BadMessage(Exception):
@@ -97,12 +98,14 @@ class Talk:
         if kind == "keep" and not self.pipeline.knows(track_id):
             raise BadMessage("unknown_face", "nobody has this number; click the face again")
         control = self.pipeline.control
+        if kind == "cover" and len(control.choices.cover) >= MOST_COVERED and not self.pipeline.knows(track_id):
+            raise BadMessage("unknown_face", "nobody has this number; click the face again")
         {"keep": control.keep, "cover": control.cover, "auto": control.forget}[kind](track_id)
         return {"id": track_id}
 
     def _tap(self, x: float, y: float, time_s: float) -> dict[str, Any]:
         """Change over whoever was at ``x``, ``y`` (0-1) in the picture of that time: a kept face is covered."""
-        sent = min(self.sent, key=lambda s: abs(s.time_s - time_s), default=None)
+        sent = min(tuple(self.sent), key=lambda s: abs(s.time_s - time_s), default=None)
         if sent is None or abs(sent.time_s - time_s) > NEAREST_S:
             raise BadMessage("too_old", "that picture is too long ago; click again")
         hits = at_point(sent.faces, x * sent.width, y * sent.height)

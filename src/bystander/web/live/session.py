@@ -141,11 +141,11 @@ class Session:
         channel.on("message", lambda text: self.say(self.talk.answer(text), always=True))
 
     def say(self, message: dict[str, Any], *, always: bool = False) -> None:
-        """Send it to the page, unless that does not listen; ``always``: however much waits."""
+        """Send it to the page, unless that does not listen; ``always``: also where much waits."""
         channel = self.channel
         if channel is None or channel.readyState != "open":
             return
-        if always or channel.bufferedAmount < BACKLOG:
+        if channel.bufferedAmount < (10 * BACKLOG if always else BACKLOG):
             channel.send(json.dumps(message))
 
     # --- the end ---

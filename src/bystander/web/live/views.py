@@ -11,6 +11,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from flask.blueprints import BlueprintSetupState
 
 from bystander.run.numbered import numbered
+from bystander.web.asked import body
 from bystander.web.errors import ApiError
 from bystander.web.live import watch, whip
 from bystander.web.live.server import NAME, Live, live_of, wanted_of
@@ -31,11 +32,11 @@ def begin(setup: BlueprintSetupState) -> None:
 
 @blueprint.post("/api/live")
 def create() -> tuple[Response, int]:
-    body = json_object()
-    if body.get("type") != "offer":
+    given = body()
+    if given.get("type") != "offer":
         raise ApiError(400, "bad_sdp", "Send an SDP offer; reload the page and try again.")
     live = live_of()
-    session, sdp = live.open(g.owner, body.get("sdp"), wanted_of(body.get("settings")))
+    session, sdp = live.open(g.owner, given.get("sdp"), wanted_of(given.get("settings")))
     return jsonify({"id": session.id, "sdp": sdp, "type": "answer", "roles": roles(live)}), 201
 
 
@@ -77,14 +78,9 @@ def say(session_id: str) -> tuple[Response, int]:
 def preview(session_id: str) -> Response:
     """The newest covered picture, with numbers on the faces."""
     stream = live_of().find(g.owner, session_id).pipeline.stream
-    if stream.shown is None or stream.control.panic:
+    if stream.shown is None or stream.control.panic or stream.control.status.state != "live":  # old ones know no news
         raise ApiError(503, "no_picture", "There is no picture yet, or everything is covered; try again.")
-    return Response(numbered(stream.shown, stream.faces), mimetype="image/jpeg")
-
-
-def json_object() -> dict[str, Any]:
-    """The request's body. ApiError for anything else."""
-    body = request.get_json()
-    if not isinstance(body, dict):
-        raise ApiError(400, "bad_request", "Send a JSON object.")
-    return body
+    picture = numbered(stream.shown, stream.faces)
+    if stream.control.panic:  # pressed meanwhile
+        raise ApiError(503, "no_picture", "Everything is covered; try again when it is shown again.")
+    return Response(picture, mimetype="image/jpeg")

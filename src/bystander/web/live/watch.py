@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, request
 
 from bystander.errors import SettingsError
+from bystander.web.asked import body
 from bystander.web.errors import ApiError
 from bystander.web.settings import LOOPBACK, WebSettings
 from bystander.web.site import site_of
@@ -61,15 +62,12 @@ def preview() -> Response:
 
 
 def change() -> Response:
-    body = request.get_json()
-    if not isinstance(body, dict):
-        raise ApiError(400, "bad_request", "Send a JSON object.")
     path = "/" + request.path.rpartition("/")[2]
-    _, text = ask("POST", path, json.dumps(body).encode())
+    _, text = ask("POST", path, json.dumps(body()).encode())
     return jsonify(known_object(text))
 
 
-def ask(method: str, path: str, body: bytes | None = None) -> tuple[str, bytes]:
+def ask(method: str, path: str, sent: bytes | None = None) -> tuple[str, bytes]:
     """Content type and bytes of the control's answer. ApiError for every other."""
     settings = site_of().settings
     if not settings.watch:
@@ -79,10 +77,10 @@ def ask(method: str, path: str, body: bytes | None = None) -> tuple[str, bytes]:
     except SettingsError as e:
         raise ApiError(502, "bad_watch", f"{e}.") from None
     headers = {"Authorization": f"Bearer {settings.watch_token}"} | (
-        {"Content-Type": "application/json"} if body else {}
+        {"Content-Type": "application/json"} if sent else {}
     )
     try:
-        connection.request(method, path, body, headers)
+        connection.request(method, path, sent, headers)
         answer = connection.getresponse()
         data = answer.read(MOST_BYTES)
     except (OSError, http.client.HTTPException):
@@ -110,7 +108,7 @@ def refused(code: int) -> ApiError:
 def known_object(text: bytes) -> Any:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ApiError(502, "bad_watch", "The stream's control answers nonsense; check the address given at start.")

@@ -8,10 +8,10 @@ export class ApiError extends Error {
     this.status = status;
   }
 
-  /** What to show: ours by code, the server's own words for a code that we do not know. */
+  /** What to show: ours by code, which may quote the server; its own words for a code that we do not know. */
   get sentence() {
     const key = `error.${this.code}`;
-    return known(key) ? t(key) : this.message || t("error.fault");
+    return known(key) ? t(key, { message: this.message }) : this.message || t("error.fault");
   }
 }
 

@@ -6,6 +6,7 @@ import { startFilms } from "./film/films.js";
 import { startLive } from "./live/live.js";
 import { startReview } from "./review/review.js";
 import { wireDialogs } from "./tell.js";
+import { say } from "./words.js";
 
 await ready;
 wireDialogs();
@@ -32,6 +33,7 @@ async function route(event) {
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  say($("page-title"), `title.${name}`);
   useKeys({ ...views.live.always, ...views[name].keys });
   if (shown !== null) $("content").focus({ preventScroll: true });
   shown = name;

@@ -38,7 +38,7 @@ function facts(film) {
 
 function progressFacts(film) {
   const found = [`${figure(shareOf(film) * 100, 0)} %`];
-  if (film.fps > 0 && film.fps < 1e6 && film.state !== "uploading") found.push(t("film.speed", { fps: figure(film.fps, 1) }));
+  if (film.fps > 0 && film.state !== "uploading") found.push(t("film.speed", { fps: figure(film.fps, 1) }));
   if (film.left_s > 0) found.push(t("film.left", { time: span(film.left_s) }));
   return found.join(" · ");
 }

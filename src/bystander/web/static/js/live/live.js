@@ -10,6 +10,7 @@ import * as overlay from "./overlay.js";
 import { Peer } from "./peer.js";
 import * as people from "./people.js";
 import { everyPicture, Shown } from "./shown.js";
+import { startStreams } from "./streams.js";
 import { startWatch } from "./watch.js";
 
 const ENDS = { idle: "ended", not_connected: "blocked" }; // why the server ended it -> our state
@@ -40,10 +41,10 @@ export function startLive() {
   window.addEventListener("pagehide", () => peer?.end("idle"));
   overlay.startOverlay({ tap, flip, select, selected: () => selected });
   startAddresses();
-  const watch = startWatch();
+  const panels = [startWatch(), startStreams()];
   onLanguage(() => (form.show(), listCameras()));
   enter(secure() ? "idle" : "insecure");
-  return { enter: () => watch.enter(), leave: () => (watch.leave(), true), keys, always };
+  return { enter: () => panels.forEach((panel) => panel.enter()), leave: () => (panels.forEach((panel) => panel.leave()), true), keys, always };
 }
 
 const always = { p: () => isLive() && setPanic(!panic) }; // in every view, while a picture is sent

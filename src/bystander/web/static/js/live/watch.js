@@ -1,5 +1,5 @@
 // A stream that `bystander live` is running: its covered preview, its faces, its panic button.
-import { get, post, request } from "../api.js";
+import { ApiError, get, getLimits, post, request } from "../api.js";
 import { $, el } from "../dom.js";
 import { alarm, tellError } from "../tell.js";
 import { figure, say, t } from "../words.js";
@@ -43,6 +43,7 @@ async function loop(mine, work, ms) {
 
 async function ask() {
   try {
+    if (!(await getLimits()).watch) throw new ApiError("no_watch", "", 404); // nothing is asked for that is known not to be there
     status = await get("/api/watch");
   } catch (error) {
     status = null;
@@ -91,6 +92,7 @@ function flip(face) {
 }
 
 async function send(what, body) {
+  if (what === "panic" && body.on) $("watch-picture").hidden = true; // what was seen last may show somebody
   try {
     status = { ...status, ...(await post(`/api/watch/${what}`, body)) };
     if (what === "panic") alarm(t(body.on ? "panic.said.on" : "panic.said.off"));

@@ -104,6 +104,8 @@ function filmChanged(film, old) {
   state.film = film;
   if (reviewable(film) && !state.loaded) load();
   else if (state.loaded && film.rendered_version !== before?.rendered_version) {
+    // undone to what the film holds: both versions moved, the film did not
+    if (film.edits_version === film.rendered_version && film.edits_version !== before?.edits_version) return showHead();
     player.open(film);
     toast(t("review.done"));
   }
@@ -155,7 +157,7 @@ function edit(operation) {
       await loadPeople();
       if (operation.op !== "choose") faces.forgetBoxes();
       const film = one(id);
-      if (film) put({ ...film, edits_version: state.edits.version });
+      if (film) put({ ...film, edits_version: state.edits.version, rendered_version: state.edits.rendered_version });
       show();
       return true;
     } catch (error) {

@@ -141,7 +141,7 @@ def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[
     encoding = StreamSettings(bitrate_k=a.bitrate, size=size, sound=not a.no_sound, overwrite=settings.overwrite)
     outputs = [output_of(o, name, encoding) for o, name in zip(outs, unlike([o.name for o in outs]), strict=True)]
     base, runtime = settings.detector(), replace(settings.runtime(), anew=a.recalibrate)
-    model = open_model(settings.model, runtime)
+    model = open_model(settings.weights(), runtime)
     control = Control()
 
     def make_detector(px: int) -> Detector:

@@ -28,11 +28,6 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet_ffmpeg():
-    av.logging.set_level(av.logging.PANIC)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_contract(tmp_path, name):
     """Every frame arrives once, in order, as writable planes of the stored size, from time 0."""

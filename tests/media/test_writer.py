@@ -21,11 +21,6 @@ VFR = (0, 40, 55, 130, 131, 300, 301, 340, 341, 400)
 PLACES = {"location": "+47.3769+008.5417/", "title": "Market", "comment": "47.3769 N", "artist": "Ann"}
 
 
-@pytest.fixture(autouse=True)
-def quiet_ffmpeg():
-    av.logging.set_level(av.logging.PANIC)
-
-
 def copy(source, out, **settings):
     """Through reader and writer without painting; returns the writer."""
     reader = open_reader(source)

@@ -242,7 +242,7 @@ def test_an_rtmp_input_that_is_cut_comes_back_over_a_slate(nginx):
 @needs_nginx
 def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx):
     """A stalled server, like a pulled cable, blocks a writer for ever: it is hung up on, and opened again later."""
-    frames = [noise_frame(320, 240, i) for i in range(900)]
+    frames = [noise_frame(320, 240, i) for i in range(1800)]  # more than the waiting below
     for i, frame in enumerate(frames):
         frame.y[...] = np.roll(frame.y, 77 * i)  # fills what is buffered on the way
     source = FakeLive(frames, step_s=0.04)
@@ -252,8 +252,8 @@ def test_a_platform_that_takes_nothing_any_more_is_left_and_found_again(nginx):
         until(lambda: len(record.times) > 10 and stream.outlets[0].state == "connected", 60)
         buffer_little(nginx.port)
         os.kill(nginx.child.pid, signal.SIGSTOP)
-        until(lambda: stream.outlets[0].state == "waiting", 60)
         before = len(record.times)
+        until(lambda: stream.outlets[0].state == "waiting", 60)
         until(lambda: len(record.times) > before + 10)
         os.kill(nginx.child.pid, signal.SIGCONT)
         until(lambda: stream.outlets[0].state == "connected", 30)

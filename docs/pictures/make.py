@@ -66,6 +66,7 @@ def on_air(name: str, panic: str = "") -> Callable[[Any], None]:
         page.click("#live-start")
         page.wait_for_selector("#view-live[data-state=live]")
         page.locator("#live-faces button").first.wait_for()
+        page.locator("#view-live input[value=none]").check(force=True)  # nobody but who is clicked
         page.wait_for_timeout(4000)
         boxes = [b.bounding_box() for b in page.locator("#live-faces button").all()]
         largest = max((b for b in boxes if b), key=lambda b: b["height"])

@@ -62,6 +62,10 @@ class User:
         return wait(lambda: (f := self.film(film_id))["state"] in states and f)
 
 
+def code(answer):
+    return answer.status_code, answer.json["error"]["code"]
+
+
 def wait(what, longest_s=SLOW_S):
     """The value of ``what`` once it is true."""
     end = time.monotonic() + longest_s
@@ -150,6 +154,7 @@ __all__ = [
     "TOKEN",
     "FakeSteps",
     "User",
+    "code",
     "create_app",
     "faked",
     "ready_film",

@@ -6,30 +6,9 @@ import time
 import pytest
 
 from bystander.web.films.child import Limits, Stop, run_child
-from web_site import FakeSteps, User, create_app, faked, ready_film, settings, site_of, wait
+from web_site import FakeSteps, User, code, ready_film, site_of, wait
 
 STATES = ("uploading", "checking", "queued", "analysing", "rendering", "ready", "failed", "cancelled")
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Start a server on the same data folder, ending the one before."""
-    faked(monkeypatch)
-    running = []
-
-    def started(**values):
-        while running:
-            site_of(running.pop()).close()
-        running.append(create_app(settings(tmp_path / "data", **values)))
-        return running[-1]
-
-    yield started
-    for app in running:
-        site_of(app).close()
-
-
-def code(answer):
-    return answer.status_code, answer.json["error"]["code"]
 
 
 def brought_to(state, app, user, tmp_path):

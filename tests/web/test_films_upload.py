@@ -6,28 +6,7 @@ import pytest
 
 from bystander.web.films import uploads as uploads_module
 from bystander.web.films.store import FilmStore
-from web_site import FakeSteps, User, create_app, faked, settings, site_of, wait
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Start a server on the same data folder, ending the one before."""
-    faked(monkeypatch)
-    running = []
-
-    def started(**values):
-        while running:
-            site_of(running.pop()).close()
-        running.append(create_app(settings(tmp_path / "data", **values)))
-        return running[-1]
-
-    yield started
-    for app in running:
-        site_of(app).close()
-
-
-def code(answer):
-    return answer.status_code, answer.json["error"]["code"]
+from web_site import FakeSteps, User, code, site_of, wait
 
 
 def test_a_film_comes_in_pieces_and_is_checked(start):

@@ -29,7 +29,7 @@ class VirtualCamera:
 
     def __init__(self, address: Address, size: tuple[int, int] | None = None) -> None:
         """``size``: width, height, px; None: of the first picture. SettingsError when pyvirtualcam is not installed."""
-        self.library, self.size = load(), size
+        self.pyvirtualcam, self.size = load(), size
         self.device = address.url.partition(":")[2] or None
         self.camera: Any = None
 
@@ -40,8 +40,8 @@ class VirtualCamera:
         try:
             if self.camera is None:
                 self.width, self.height = self.size or even_size(covered)
-                how = self.library.PixelFormat.I420
-                self.camera = self.library.Camera(self.width, self.height, FPS, fmt=how, device=self.device)
+                how = self.pyvirtualcam.PixelFormat.I420
+                self.camera = self.pyvirtualcam.Camera(self.width, self.height, FPS, fmt=how, device=self.device)
             self.camera.send(planar(covered, self.width, self.height))
         except (RuntimeError, OSError, ValueError) as e:
             hint = "on Linux: sudo modprobe v4l2loopback; elsewhere: install OBS, which brings a virtual camera"

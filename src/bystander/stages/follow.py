@@ -93,11 +93,12 @@ class Follower:
             self.leads = []
         seen = [t for t in tracks if t.unseen_s == 0]
         guesses = self._ahead(now, seen)
-        for t in seen:
-            guesses += before(lead_of(t, now), now, self.past, self.seen.get(t.id, -1))
+        leads = [lead_of(t, now) for t in seen]
+        for t, lead in zip(seen, leads, strict=True):
+            guesses += before(lead, now, self.past, self.seen.get(t.id, -1))
             self.seen[t.id] = now.index
             self.worth[t.id] = self.worth.get(t.id, 0) + (SIGHTS if t.score >= SURE else 1)
-        self._remember(now, seen)
+        self._remember(now, seen, leads)
         return guesses
 
     def _ahead(self, now: Thumb, seen: Sequence[Track]) -> list[Guess]:
@@ -115,11 +116,11 @@ class Follower:
         self.leads = followed
         return guesses
 
-    def _remember(self, now: Thumb, seen: Sequence[Track]) -> None:
+    def _remember(self, now: Thumb, seen: Sequence[Track], leads: Sequence[Lead]) -> None:
         room = MOST - len(self.leads)
-        for t in seen[:room]:
+        for t, lead in list(zip(seen, leads, strict=True))[:room]:
             limit_s = LIMIT_S if self.worth[t.id] >= SIGHTS else DOUBTFUL_S
-            self.leads.append(replace(lead_of(t, now), limit_s=limit_s))
+            self.leads.append(replace(lead, limit_s=limit_s))
         self.past.append(now)
         while now.time_s - self.past[0].time_s > PAST_S or len(self.past) > PAST_FRAMES:
             self.past.popleft()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from bystander.errors import SettingsError
+from bystander.web.private import write_private
 from bystander.web.settings import LOOPBACK, WILDCARD
 
 DAYS = 397  # browsers take none that lasts longer
@@ -64,8 +64,8 @@ def make(certificate: Path, key: Path, names: list[str]) -> None:
         .sign(private, hashes.SHA256())
     )  # fmt: skip
     kind = serialization.PrivateFormat.PKCS8
-    write(key, private.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()))
-    write(certificate, made.public_bytes(serialization.Encoding.PEM))
+    write_private(key, private.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()))
+    write_private(certificate, made.public_bytes(serialization.Encoding.PEM))
 
 
 def general_name(name: str) -> Any:
@@ -75,12 +75,3 @@ def general_name(name: str) -> Any:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Readable by this user alone, at once or not at all."""
-    part = path.with_suffix(".partial")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-        f.write(data)
-    part.replace(path)

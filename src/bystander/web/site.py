@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from bystander.errors import SettingsError
 from bystander.web.films.service import Films
 from bystander.web.guard import Guard
+from bystander.web.private import write_private
 from bystander.web.settings import WebSettings
 
 NAME = "bystander"  # in app.extensions
@@ -59,11 +60,7 @@ def own(folder: Path) -> int:
 def secret_of(path: Path) -> bytes:
     """The secret that signs cookies, made once and kept, so that a restart logs nobody out."""
     if not path.exists():
-        part = path.with_suffix(".partial")
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-            f.write(secrets.token_bytes(32))
-        part.replace(path)
+        write_private(path, secrets.token_bytes(32))
     secret = path.read_bytes()
     if len(secret) < 32:
         raise SettingsError(f"{path}: is damaged; remove it")

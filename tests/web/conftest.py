@@ -1,0 +1,20 @@
+import pytest
+
+from web_site import create_app, faked, settings, site_of
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a server on the same data folder, ending the one before."""
+    faked(monkeypatch)
+    running = []
+
+    def started(**values):
+        while running:
+            site_of(running.pop()).close()
+        running.append(create_app(settings(tmp_path / "data", **values)))
+        return running[-1]
+
+    yield started
+    for app in running:
+        site_of(app).close()

@@ -1,6 +1,19 @@
 import pytest
 
+from web.browser import chromium, running
 from web_site import create_app, faked, settings, site_of
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("web")) as found:
+        yield found
 
 
 @pytest.fixture

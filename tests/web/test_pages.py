@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from web.browser import Visitor, chromium, running
+from web.browser import Visitor, running
 from web.test_words import WORDS
 
 PAGES = ("/#live", "/#film", "/privacy", "/api/docs", "/nothing-here")
@@ -34,18 +34,6 @@ FOCUSED = """(() => {
   return [[...document.querySelectorAll('*')].indexOf(e),
     near.some((n) => getComputedStyle(n).outlineStyle !== 'none'), e.outerHTML.slice(0, 90)];
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("web")) as found:
-        yield found
 
 
 @pytest.fixture

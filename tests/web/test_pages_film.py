@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from web import street
-from web.browser import Visitor, chromium, running
+from web.browser import Visitor, running
 from web.test_pages import axe
 from web.test_words import WORDS
 
@@ -19,18 +19,6 @@ pytest.importorskip("skimage.data", reason="the demo extra is missing")
 SECONDS, WIDTH, HEIGHT, FPS = 2, 480, 270, 10
 READY_MS = 240_000  # a busy machine covers few pictures a second
 CHUNK = 8 << 20  # bytes of one piece of an upload
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("web")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

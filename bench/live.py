@@ -80,6 +80,7 @@ def camera(clip, url, seconds):
         video = out.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": "30"})
         video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, "yuv420p", 6_000_000
         sound = out.add_stream("aac", rate=RATE, layout="mono")
+        connect(out)
         begin = time.monotonic()
         for i in range(seconds * FPS):
             time.sleep(max(0, begin + i / FPS - time.monotonic()))
@@ -90,6 +91,18 @@ def camera(clip, url, seconds):
             out.mux(video.encode(frame))
             if i >= SILENT:
                 out.mux(sound.encode(beep(begin, i)))
+
+
+def connect(out):
+    """Until the other side listens."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return out.start_encoding()
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def beep(begin, i):
@@ -103,7 +116,7 @@ def beep(begin, i):
 
 
 def viewer(port, result, seconds):
-    """Decode what comes; put (moments of pictures, moments, clocks, sound's lead in s) into ``result``."""
+    """Decode what comes; put (moments of pictures, of clocks, clocks, ms, sound's lead in s) into ``result``."""
     shown, moments, clocks, stamps, beeps, loud_s = [], [], [], [], [], -1.0
     options = {"localaddr": "127.0.0.1", "timeout": "20000000", "probesize": "500000", "fifo_size": "100000"}
     end = time.monotonic() + seconds + 20
@@ -120,7 +133,7 @@ def viewer(port, result, seconds):
                             beeps.append(float(at))
                         loud_s = at
                     continue
-                shown.append(time.monotonic())
+                shown.append(now_ms())
                 ms = read(item.to_ndarray()[:CELL])
                 if ms is not None and (not clocks or ms != clocks[-1]):
                     moments.append(now_ms()), clocks.append(ms)
@@ -199,8 +212,9 @@ def figures(shown, moments, clocks, warm_up):
     late = [m - c for m, c in zip(moments, clocks, strict=True) if c - clocks[0] >= warm_up * 1000]
     if not late:
         sys.exit("the viewer could not read the clock")
-    span = (clocks[-1] - clocks[0]) / 1000 - warm_up
-    seen = sum(t - shown[0] >= warm_up for t in shown)
+    # in the viewer's own time: the first pictures come in a heap, the very last one when it gave up waiting
+    begin, end = moments[0] + warm_up * 1000, moments[-2]
+    seen, span = sum(begin <= t <= end for t in shown), (end - begin) / 1000
     return {"fps": seen / span, "missing": round(span * FPS) - seen, "legible": len(late),
             "delay": [float(np.percentile(late, p)) for p in (50, 95, 99)]}  # fmt: skip
 

@@ -61,12 +61,13 @@ def test_plain_fp32_is_always_there_and_first():
     assert available(read_weights("n"))[0] == PLAIN
 
 
+@pytest.mark.parametrize("prompt", [False, True])
 @pytest.mark.parametrize("size", [SIZE, (384, 640)])
 @pytest.mark.parametrize("runtime", available(read_weights("n")), ids=str)
-def test_every_runtime_of_this_machine_agrees_with_plain_fp32(weights, runtime, size):
+def test_every_runtime_of_this_machine_agrees_with_plain_fp32(weights, runtime, size, prompt):
     """Boxes of faces within 5 % of their size and scores within 0.1, and the same faces after suppression."""
     images = picture(*size)
-    plain, other = (open_runtime(weights, r)(images) for r in (PLAIN, runtime))
+    plain, other = open_runtime(weights, PLAIN)(images), open_runtime(weights, runtime, prompt=prompt)(images)
     judged = auto.judged(row(runtime, 1.0), other, plain)
     assert not judged.fault
     settings = DetectorSettings(min_score=0.3)

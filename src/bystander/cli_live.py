@@ -140,7 +140,7 @@ def wire(a: argparse.Namespace, settings: Settings, source: Address, outs: list[
         raise SettingsError("-: standard output can be given once")
     encoding = StreamSettings(bitrate_k=a.bitrate, size=size, sound=not a.no_sound, overwrite=settings.overwrite)
     outputs = [output_of(o, name, encoding) for o, name in zip(outs, unlike([o.name for o in outs]), strict=True)]
-    base, runtime = settings.detector(), replace(settings.runtime(), anew=a.recalibrate)
+    base, runtime = settings.detector(), replace(settings.runtime(), anew=a.recalibrate, prompt=True)
     model = open_model(settings.weights(), runtime)
     control = Control()
 

@@ -27,6 +27,7 @@ from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError
 
 STATISTICS_BATCHES = 16
+LONGEST_STEP_S = 60.0  # a program that was stopped meanwhile does not use up its schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def train(s: TrainSettings) -> Path:
         update_average(average, model, step, s.ema)
         totals += torch.stack((losses.box, losses.obj, losses.cls)).detach().float().cpu() / s.batch
         now = time.monotonic()
-        elapsed, tick = elapsed + now - tick, now
+        elapsed, tick = elapsed + min(now - tick, LONGEST_STEP_S), now
         if now - since > s.save_every_s:
             log(s, step, elapsed, totals / (step - logged), lr, (step - logged) / (now - since))
             checkpoint()

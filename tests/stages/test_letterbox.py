@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from bystander.stages.letterbox import letterbox
+from bystander.stages.letterbox import letterbox, resize
 from fakes import noise_frame
 
 
@@ -54,3 +55,18 @@ def test_the_frame_is_only_read():
     before = frame.y.copy()
     letterbox(frame, 64, 32)
     assert (frame.y == before).all()
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080), (3840, 2160), (1278, 718), (1279, 719), (300, 200)])
+@pytest.mark.parametrize("long_side", [640, 512, 416, 320])
+def test_a_plane_is_shrunk_to_means_of_areas(size, long_side):
+    """In steps of a half where that is faster: what comes out is within 4 grey levels of the means in one step."""
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    plane = (127 + 60 * np.sin(x / 40) + 60 * np.cos(y / 30)).astype(np.uint8)
+    shape = (long_side, round(long_side * height / width))
+    how = cv2.INTER_AREA if width >= long_side else cv2.INTER_LINEAR
+    wanted = cv2.resize(plane, shape, interpolation=how)
+    got = resize(plane, *shape)
+    assert got.shape == wanted.shape
+    assert np.abs(got.astype(int) - wanted).max() <= 4

@@ -41,6 +41,8 @@ class RuntimeSettings:
     precision: str = "auto"
     imgsz: int = 640  # px, long side of the pictures to come: what is measured
     anew: bool = False  # measure again, whatever is kept from before
+    # True: one picture at a time over several processors, for the least delay; False: two side by side, for speed
+    prompt: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,14 +62,18 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
     if settings is None:
         return open_runtime(weights, PLAIN)
     runtime = choose(weights, settings)[0]
+
+    def plain() -> Model:
+        return open_runtime(weights, PLAIN, prompt=settings.prompt)
+
     if runtime == PLAIN:
-        return open_runtime(weights, PLAIN)
+        return plain()
     try:
-        fast = open_runtime(weights, runtime, imgsz=settings.imgsz)
+        fast = open_runtime(weights, runtime, settings.imgsz, prompt=settings.prompt)
     except ModelError as e:
         log.warning("%s; going on with the plain processor runtime", e)
-        return open_runtime(weights, PLAIN)
-    return GuardedModel(fast, lambda: open_runtime(weights, PLAIN), FIRST_S[runtime.device == "tensorrt"])
+        return plain()
+    return GuardedModel(fast, plain, FIRST_S[runtime.device == "tensorrt"])
 
 
 def choose(weights: Weights, settings: RuntimeSettings) -> tuple[Runtime, list[Measured]]:

@@ -28,15 +28,19 @@ def precisions() -> tuple[str, ...]:
 
 
 class OpenVinoModel:
-    """Calls from several threads run side by side, each on a core of its own."""
+    """Calls from several threads run side by side, each on a core of its own.
 
-    def __init__(self, path: Path, data: bytes, precision: str) -> None:
+    With more than one ``threads`` a call runs on so many cores, and calls one after the other.
+    """
+
+    def __init__(self, path: Path, data: bytes, precision: str, threads: int = 1) -> None:
         self.meta = OnnxModel(path, data).meta  # one reader of the file's own entries is enough
         self.core = openvino.Core()
         self.data = data
         rest = next(p for p in NATIVE if p in precisions()) if precision == "int8" else precision
-        self.config = {"INFERENCE_PRECISION_HINT": HINTS[rest], "NUM_STREAMS": CALLS,
-                       "INFERENCE_NUM_THREADS": CALLS}  # fmt: skip
+        calls = CALLS if threads == 1 else 1
+        self.config = {"INFERENCE_PRECISION_HINT": HINTS[rest], "NUM_STREAMS": calls,
+                       "INFERENCE_NUM_THREADS": calls * threads}  # fmt: skip
         self.lock = threading.Lock()
         self.compiled: dict[tuple[int, ...], Any] = {}
         self.local = threading.local()  # a request serves one call at a time

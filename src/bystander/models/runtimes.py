@@ -14,6 +14,7 @@ import onnxruntime as ort
 from bystander.errors import SettingsError
 from bystander.models import DEVICES, PRECISIONS, Weights, int8_beside
 from bystander.models.onnx import OnnxModel
+from bystander.processors import processors
 from bystander.types import Model
 
 # ONNX Runtime's execution providers, and the precisions that each can turn a plain fp32 file into
@@ -46,6 +47,7 @@ class Runtime:
 
 
 PLAIN = Runtime("cpu", "fp32")
+MOST_THREADS = 4  # a call; so small a network gains nothing from more
 
 
 def available(weights: Weights) -> tuple[Runtime, ...]:
@@ -78,13 +80,17 @@ def candidates(device: str, precision: str, weights: Weights) -> tuple[Runtime, 
     )
 
 
-def open_runtime(weights: Weights, runtime: Runtime, threads: int = 1, imgsz: int = 640) -> Model:
-    """The model in this runtime, for pictures of ``imgsz`` px. ModelError when the runtime does not take it."""
+def open_runtime(weights: Weights, runtime: Runtime, imgsz: int = 640, *, prompt: bool = False) -> Model:
+    """The model in this runtime, for pictures of ``imgsz`` px. ModelError when the runtime does not take it.
+
+    ``prompt``: each call over several processors, for the least delay, instead of several calls side by side.
+    """
+    threads = min(processors(), MOST_THREADS) if prompt else 1
     file = weights.int8 if runtime.precision == "int8" and weights.int8 else weights
     if runtime.device == "openvino":
         from bystander.models.openvino import OpenVinoModel
 
-        return OpenVinoModel(file.path, file.data, runtime.precision)
+        return OpenVinoModel(file.path, file.data, runtime.precision, threads)
     return OnnxModel(file.path, file.data, threads, providers(file, runtime, imgsz))
 
 

@@ -98,11 +98,11 @@ def told(command):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def child(a, model, runtime, imgsz):
+def child(a, model, imgsz, runtime):
     return told([sys.executable, __file__, "--one", model, runtime.device, runtime.precision, imgsz, a.calls])
 
 
-def film_fps(a, model, runtime, imgsz):
+def film_fps(a, model, imgsz, runtime):
     """Frames a second of the whole program, start included."""
     key = [model, runtime.device, runtime.precision, imgsz]
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def film_fps(a, model, runtime, imgsz):
         return done["frames"] / (time.perf_counter() - begin)
 
 
-def accuracy(a, model, runtime, imgsz):
+def accuracy(a, model, imgsz, runtime):
     """AP at >= 16 px for each set."""
     from bystander.stages.detector import Detector
     from bystander_lab.evaluate import HEIGHTS, SETTINGS, evaluate
@@ -122,7 +122,7 @@ def accuracy(a, model, runtime, imgsz):
     return {name: aps[HEIGHTS.index(16)] for name, aps in rows.items() if len(aps) == len(HEIGHTS)}
 
 
-def difference(model, runtime, imgsz):
+def difference(model, imgsz, runtime):
     """Largest difference of a face's box to plain fp32, px and % of its longer side; NaN where none is found."""
     images = picture(*RuntimeSettings(imgsz=imgsz).size)
     plain, other = (opened(model, r, imgsz)(images)[0] for r in (PLAIN, runtime))

@@ -363,6 +363,16 @@ def test_devices_of_one_kind(monkeypatch, capsys, cache, probes):
     assert [r["device"] for r in told["measured"]] == ["cpu", "openvino"]
 
 
+def test_devices_tells_that_a_forced_runtime_fails(monkeypatch, capsys, cache):
+    """Who forces one reads what happened to it when it was tried, and what will be used then."""
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
+    monkeypatch.setattr(auto, "probe_all", lambda *_: [row(PLAIN, 9.0), row(FAST, 0, "crashed")])
+    assert cli.main(["devices", "--device", "openvino"]) == 0
+    out = capsys.readouterr().out
+    assert "not used: crashed" in out
+    assert "cpu fp32 takes over" in out
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [(["--imgsz", "3"], "imgsz 3"), (["--device", "abacus"], "directml; this machine has cpu fp32"),

@@ -233,7 +233,9 @@ def test_engine_build_makes_one_engine_a_size_and_measures_again(monkeypatch, ca
 
     def fake_choose(_weights, settings):
         asked.append((settings.imgsz, settings.anew))
-        return Runtime("tensorrt", "fp16"), []
+        fault = "its boxes differ" if settings.imgsz == 320 else ""
+        row = auto.Measured("tensorrt", "fp16", 1.0, 0.1, 0.0, fault)
+        return PLAIN if fault else row.runtime, [row]
 
     here = (PLAIN, Runtime("tensorrt", "fp16"))
     monkeypatch.setattr(cli_devices, "available", lambda _w: here)
@@ -243,7 +245,9 @@ def test_engine_build_makes_one_engine_a_size_and_measures_again(monkeypatch, ca
     assert cli.main(["engine", "build", "--imgsz", "640", "320", "--json"]) == 0
     assert built == [("tensorrt fp16", 640, (1, 3, 384, 640)), ("tensorrt fp16", 320, (1, 3, 192, 320))]
     assert asked == [(640, True), (320, True)]
-    assert [json.loads(line)["imgsz"] for line in capsys.readouterr().out.splitlines()] == [640, 320]
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [t["imgsz"] for t in told] == [640, 320]
+    assert [(t["chosen"], t["fault"]) for t in told] == [("tensorrt fp16", ""), ("cpu fp32", "its boxes differ")]
 
 
 @pytest.fixture

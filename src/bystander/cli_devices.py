@@ -44,6 +44,8 @@ def cmd_devices(a: argparse.Namespace) -> int:
     reason = why(runtime, rows)
     if not rows and runtime != PLAIN:  # forced, so nothing had to be measured; here it is asked for
         rows = measured(weights, [runtime], settings.size, anew=False)
+        if rows[-1].fault:
+            reason += "; where it fails as it did here, cpu fp32 takes over"
     versions = versions_here(weights)
     if a.json:
         told = {"chosen": str(runtime), "why": reason, "measured": [asdict(r) for r in rows]}
@@ -93,11 +95,12 @@ def cmd_engine(a: argparse.Namespace) -> int:
     for imgsz in a.imgsz:
         settings = RuntimeSettings(imgsz=imgsz, anew=True)
         seconds = built(weights, runtime, settings)
-        chosen = choose(weights, settings)[0]  # an earlier measurement found no engine
-        if a.json:
-            print(json.dumps({"built": str(runtime), "imgsz": imgsz, "seconds": seconds, "chosen": str(chosen)}))
-        else:
-            print(f"{runtime} for {imgsz} px: ready after {seconds} s; from now on auto takes {chosen}")
+        chosen, rows = choose(weights, settings)  # an earlier measurement found no engine
+        fault = next((row.fault for row in rows if row.runtime == runtime), "")
+        told = {"built": str(runtime), "imgsz": imgsz, "seconds": seconds, "chosen": str(chosen), "fault": fault}
+        but = f" but not used, {fault}" if fault else ""
+        sentence = f"{runtime} for {imgsz} px: ready after {seconds} s{but}; from now on auto takes {chosen}"
+        print(json.dumps(told) if a.json else sentence)
     return 0
 
 

@@ -227,7 +227,10 @@ def main():
         work = one if sys.argv[1] == "--one" else film
         return work(model, Runtime(device, precision), int(imgsz), int(last) if work is one else last)
     a, before = flags(), os.getloadavg()[0]
-    command = " ".join(["python bench/accelerators.py", *sys.argv[1:]])
+    given = [
+        Path(g).name if Path(g).is_absolute() else g for g in sys.argv[1:]
+    ]  # where files lie tells nobody anything
+    command = " ".join(["python bench/accelerators.py", *given])
     with tempfile.TemporaryDirectory() as folder:
         models = [m if m in SHIPPED or Path(m).is_file() else untrained(m, Path(folder)) for m in a.model]
         a.film = a.film and cut(a.film, a.seconds, Path(folder))

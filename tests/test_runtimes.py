@@ -294,11 +294,14 @@ def test_another_version_is_measured_anew(cache, probes, weights, monkeypatch):
     assert len(probes) == 2
 
 
-def test_measuring_is_told(weights, monkeypatch, caplog):
-    """The first run takes some seconds longer; one line says why."""
+@pytest.mark.parametrize("terminal", [True, False])
+def test_measuring_is_told_to_who_waits(terminal, weights, monkeypatch, caplog):
+    """The first run takes some seconds longer; on a terminal one line says why, a script reads nothing of it."""
     monkeypatch.setattr(auto, "probe_one", lambda _m, runtime, _s: (row(runtime, 1.0, "fake"), None))
+    monkeypatch.setattr(auto.sys.stderr, "isatty", lambda: terminal, raising=False)
     auto.probe_all(weights, [PLAIN, FAST], SIZE)
-    assert [r.message for r in caplog.records] == ["measuring once which of 2 runtimes is the fastest here for 160 px"]
+    line = "measuring once which of 2 runtimes is the fastest here for 160 px"
+    assert [r.message for r in caplog.records] == ([line] if terminal else [])
 
 
 @pytest.mark.parametrize(

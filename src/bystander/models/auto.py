@@ -89,8 +89,9 @@ def is_built(weights: Weights, runtime: Runtime, size: tuple[int, int]) -> bool:
 
 
 def probe_all(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int]) -> list[Measured]:
-    """Measure them, the first being plain fp32, which the others are compared with. Says so, as it takes a while."""
-    log.warning("measuring once which of %d runtimes is the fastest here for %d px", len(runtimes), max(size))
+    """Measure them, the first being plain fp32, which the others are compared with."""
+    if sys.stderr.isatty():  # somebody waits
+        log.warning("measuring once which of %d runtimes is the fastest here for %d px", len(runtimes), max(size))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / weights.path.name
         model.write_bytes(weights.data)

@@ -199,6 +199,7 @@ def search(quantizer: Quantizer, trial: list[Sample]) -> tuple[Path, Found]:
     few = Compared(plain, trial[:: max(1, len(trial) // PICTURES)])
     if quantizer.settings.thorough:
         quantizer.calibrate = nearest_ranges(quantizer, few, found)
+        found.note(f"ranges are taken by {quantizer.calibrate}")
     before, ranked = aps(plain, trial), list[str]()
     while True:
         path = quantizer.make("trial.onnx", found.float_blocks)

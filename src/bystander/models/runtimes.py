@@ -16,6 +16,7 @@ from bystander.models import DEVICES, PRECISIONS, Weights, int8_beside
 from bystander.models.onnx import OnnxModel
 from bystander.types import Model
 
+ort.disable_telemetry_events()  # which it has on Windows
 # ONNX Runtime's execution providers, and the precisions that each can turn a plain fp32 file into
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", ("fp32",)),

@@ -40,7 +40,7 @@ def picture(height: int, width: int) -> F32:
 
 
 def draw_face(image: F32, x: float, y: float, tall: float) -> None:
-    """Paint a face into ``image`` (h, w, 3): its middle and its height in px. A stroke touches its surroundings alone."""
+    """Paint a face into ``image`` (h, w, 3): its middle and its height in px. A stroke touches what is near."""
     half_w, half_h = 0.37 * tall, 0.5 * tall  # px; -1 to 1 is within the face
     for sx, sy, wide, high, soft, strength, rgb in STROKES:
         reach = 1 + FADED / soft

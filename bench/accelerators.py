@@ -1,14 +1,16 @@
-"""Every runtime of this machine, as a table in Markdown: ``python bench/accelerators.py --model n s --imgsz 640 448``.
+"""Every runtime of this machine, as tables: ``python bench/accelerators.py [--quick] --film CLIP --ap DIR``.
 
-For each runtime, precision, model and picture size: ms a picture on one core, one call at a time (p50, p95); ms with
-two calls side by side, as the file pipeline has them; time from nothing to the first result; peak memory; with
-``--film CLIP`` frames a second of the whole ``bystander file``; with ``--ap DIR`` AP at >= 16 px on an evaluation split
-in the WIDER layout; the largest difference of a face's box to plain fp32 on drawn faces.
+For each runtime, precision, model and picture size: ms a picture on one core, one call at a time (p50, p95), and with
+two calls side by side, as the file pipeline has them; frames a second of the whole ``bystander file`` on the first
+seconds of ``--film``; time from nothing to the first result; peak memory; the largest difference of a face's box to
+plain fp32 on drawn faces, in px and of its size; with ``--ap`` AP at >= 16 px on an evaluation split in the WIDER
+layout. Then all of them as ratios to plain fp32 in ONNX Runtime and, where the lab is installed, to eager PyTorch on
+the same weights (whose film goes through the same pipeline). Above 1 is better.
 
 Each figure comes from a process of its own, and the runtimes take turns, so that a busy machine slows all of them;
-quote the ratios, to plain fp32 in ONNX Runtime and, where the lab is installed, to eager PyTorch on the same weights.
-A size that is not shipped (p, s) is measured untrained. Ends with 1 when what ``auto`` would take is slower than plain
-fp32 by more than noise.
+quote the ratios. ``--quick``: one size, one round. ``--into docs/devices.md`` puts the result there under this
+machine's name. A size that is not shipped (p, s) is measured untrained. Ends with 1 when what ``auto`` would take is
+slower than plain fp32 by more than noise, in this run and once more.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -27,18 +30,16 @@ from pathlib import Path
 
 import numpy as np
 
+from accelerators_table import machine, markdown, put_into, section
 from bystander.models import SHIPPED, RuntimeSettings, choose, read_weights
-from bystander.models.auto import CANDIDATE
+from bystander.models.auto import CANDIDATE, versions_here
 from bystander.models.drawing import picture
 from bystander.models.probe import milliseconds
 from bystander.models.runtimes import PLAIN, Runtime, available, open_runtime
 
 EAGER = Runtime("torch", "fp32")
-COLUMNS = (
-    "model", "imgsz", "runtime", "ms p50", "p95", "two at a time", "to cpu fp32", "to PyTorch", "first s", "MiB",
-    "film fps", "box px", "AP >= 16 px",
-)  # fmt: skip
 NOISE = 1.15  # times: two rounds of the same thing differ by as much on a busy machine
+PATIENCE_S = 900.0  # for a child; the film on eager PyTorch takes longest
 
 
 def opened(model, runtime, imgsz):
@@ -70,6 +71,16 @@ def one(model, runtime, imgsz, calls):
     print(json.dumps({"first_s": first, "p50": p50, "p95": p95, "two": side_by_side, "mib": peak_mib()}))
 
 
+def film(model, runtime, imgsz, clip):
+    """In a child process: the whole ``bystander file`` with a model that is opened here; for eager PyTorch."""
+    from bystander import cli
+
+    cli.open_model = lambda *_: opened(model, runtime, imgsz)
+    with tempfile.TemporaryDirectory() as folder:
+        code = cli.main(["file", clip, f"{folder}/out.mp4", "--json", "--imgsz", str(imgsz)])
+    sys.exit(code)
+
+
 def peak_mib():
     """This program's own peak memory; ``ru_maxrss`` would count what its parent held when it was started."""
     try:
@@ -79,24 +90,30 @@ def peak_mib():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def child(a, model, runtime, imgsz):
-    arguments = [model, runtime.device, runtime.precision, imgsz, a.calls]
-    command = [sys.executable, __file__, "--one", *map(str, arguments)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+def told(command):
+    """The last line of what a child printed, as JSON. RuntimeError with what it complained of when it failed."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def film_fps(a, model, runtime, imgsz):
+def child(a, model, imgsz, runtime):
+    return told([sys.executable, __file__, "--one", model, runtime.device, runtime.precision, imgsz, a.calls])
+
+
+def film_fps(a, model, imgsz, runtime):
     """Frames a second of the whole program, start included."""
+    key = [model, runtime.device, runtime.precision, imgsz]
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--model", model, "--device", runtime.device, "--precision", runtime.precision, "--imgsz", imgsz]
         command = [sys.executable, "-m", "bystander", "file", a.film, Path(folder) / "out.mp4", "--json", *flags]
         begin = time.perf_counter()
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - begin
-    return json.loads(done.stdout.splitlines()[-1])["frames"] / seconds
+        done = told(command if runtime != EAGER else [sys.executable, __file__, "--one-film", *key, a.film])
+        return done["frames"] / (time.perf_counter() - begin)
 
 
-def accuracy(a, model, runtime, imgsz):
+def accuracy(a, model, imgsz, runtime):
     """AP at >= 16 px for each set."""
     from bystander.stages.detector import Detector
     from bystander_lab.evaluate import HEIGHTS, SETTINGS, evaluate
@@ -105,12 +122,16 @@ def accuracy(a, model, runtime, imgsz):
     return {name: aps[HEIGHTS.index(16)] for name, aps in rows.items() if len(aps) == len(HEIGHTS)}
 
 
-def difference(model, runtime, imgsz):
-    """Largest difference of a face's box to plain fp32, px; NaN where none is found (untrained models)."""
+def difference(model, imgsz, runtime):
+    """Largest difference of a face's box to plain fp32, px and % of its longer side; NaN where none is found."""
     images = picture(*RuntimeSettings(imgsz=imgsz).size)
     plain, other = (opened(model, r, imgsz)(images)[0] for r in (PLAIN, runtime))
     faces = np.maximum(plain[:, 4], other[:, 4]) >= CANDIDATE
-    return float(np.abs(plain[faces, :4] - other[faces, :4]).max(initial=0)) if faces.any() else float("nan")
+    if not faces.any():  # an untrained model
+        return {"px": float("nan"), "size": float("nan")}
+    apart = np.abs(plain[faces, :4] - other[faces, :4]).max(axis=1)
+    sides = np.maximum(plain[faces, 2:4].max(axis=1), 1)
+    return {"px": float(apart.max()), "size": float((100 * apart / sides).max())}
 
 
 def runtimes_of(model):
@@ -119,49 +140,48 @@ def runtimes_of(model):
 
 
 def measure(a, models):
-    """{(model, imgsz, runtime): figures}; the rounds go through all of them in turn."""
+    """{(model, imgsz, runtime): figures}; the rounds go through all of them in turn. One that fails is left out."""
     keys = [(m, size, r) for m in models for size in a.imgsz for r in runtimes_of(m) if a.only in ("", str(r.device))
             or r in (PLAIN, EAGER)]  # fmt: skip
     runs = {key: [] for key in keys}
-    for _ in range(a.rounds):
-        for model, size, runtime in keys:
-            figures = child(a, model, runtime, size)
-            if a.film and runtime != EAGER:
-                figures["film"] = film_fps(a, model, runtime, size)
-            runs[model, size, runtime].append(figures)
     table = {}
-    for model, size, runtime in keys:
-        mine = runs[model, size, runtime]
-        row = {name: statistics.median(run[name] for run in mine) for name in mine[0]}
-        row["px"] = difference(model, runtime, size)
-        row["ap"] = accuracy(a, model, runtime, size) if a.ap and runtime != EAGER else {}
-        table[model, size, runtime] = row
+    for number in range(a.rounds):
+        for key in [k for k in keys if k in runs]:
+            say(f"round {number + 1} of {a.rounds}: {key}")
+            try:
+                figures = child(a, *key)
+                if a.film and number == 0:
+                    figures["film"] = film_fps(a, *key)
+                runs[key].append(figures)
+            except (RuntimeError, subprocess.TimeoutExpired) as e:
+                say(f"{key}: left out, {e}")
+                del runs[key]
+    for key, mine in runs.items():
+        table[key] = {name: statistics.median(run[name] for run in mine if name in run) for name in mine[0]}
+        table[key] |= difference(*key)
+        if a.ap and key[2] != EAGER:
+            say(f"AP: {key}")
+            table[key]["ap"] = accuracy(a, *key)
     return table
 
 
-def show(table):
-    """The table in Markdown."""
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|---" * len(COLUMNS) + "|")
-    for (model, size, runtime), r in table.items():
-        ratios = [f"{table[k]['two'] / r['two']:.2f}" if (k := (model, size, base)) in table else ""
-                  for base in (PLAIN, EAGER)]  # fmt: skip
-        aps = " ".join(f"{name} {ap:.3f}" for name, ap in r["ap"].items())
-        film = f"{r['film']:.1f}" if "film" in r else ""
-        cells = [Path(model).stem, size, runtime, f"{r['p50']:.1f}", f"{r['p95']:.1f}", f"{r['two']:.1f}", *ratios,
-                 f"{r['first_s']:.2f}", f"{r['mib']:.0f}", film, f"{r['px']:.2f}", aps]  # fmt: skip
-        print("| " + " | ".join(map(str, cells)) + " |")
+def say(line):
+    print(line, file=sys.stderr, flush=True)
 
 
-def slower(table):
-    """Where ``auto`` would take something that this run found slower than plain fp32, by more than noise."""
+def slower(table, again=lambda _key: None):
+    """Where ``auto`` would take something slower than plain fp32 by more than noise; ``again`` measures once more."""
     found = []
     for model, size in dict.fromkeys((m, s) for m, s, _ in table):
         chosen = choose(read_weights(model), RuntimeSettings(imgsz=size))[0]
-        rows = [table.get((model, size, r)) for r in (chosen, PLAIN)]
-        if all(rows) and rows[0]["two"] > NOISE * rows[1]["two"]:
-            found.append(f"{Path(model).stem} at {size} px: auto takes {chosen}, {rows[0]['two']:.1f} ms against "
-                         f"{rows[1]['two']:.1f} ms")  # fmt: skip
+        keys = [(model, size, r) for r in (chosen, PLAIN)]
+        if not all(key in table for key in keys):
+            continue
+        ms = [table[key]["two"] for key in keys]
+        if ms[0] > NOISE * ms[1]:
+            ms = [min(before, after or before) for before, after in zip(ms, map(again, keys), strict=True)]
+        if ms[0] > NOISE * ms[1]:
+            found.append(f"{Path(model).stem} at {size} px: auto takes {chosen}, {ms[0]:.1f} ms against {ms[1]:.1f} ms")
     return found
 
 
@@ -175,24 +195,53 @@ def untrained(size, folder):
     return str(path)
 
 
-def main():
-    if sys.argv[1:2] == ["--one"]:
-        model, device, precision, imgsz, calls = sys.argv[2:]
-        return one(model, Runtime(device, precision), int(imgsz), int(calls))
+def cut(clip, seconds, folder):
+    """The first seconds of a film, its packets as they are."""
+    out = folder / f"cut{clip.suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", clip, "-t", seconds, "-map", "0:v:0", "-c", "copy", out]
+    subprocess.run([str(c) for c in command], check=True)
+    return out
+
+
+def flags():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--model", nargs="+", default=["n"], help="shipped models, paths of ONNX files, or untrained p, s")
-    p.add_argument("--imgsz", type=int, nargs="+", default=[640])
+    p.add_argument("--model", nargs="+", default=["n", "n-face"], help="shipped models, ONNX files, or untrained p, s")
+    p.add_argument("--imgsz", type=int, nargs="+", default=[640, 448, 320])
     p.add_argument("--only", default="", metavar="DEVICE", help="beside plain fp32 and PyTorch")
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--calls", type=int, default=15)
+    p.add_argument("--calls", type=int, default=30)
+    p.add_argument("--quick", action="store_true", help="640 px, one round, 15 calls")
     p.add_argument("--film", type=Path)
+    p.add_argument("--seconds", type=float, default=6.0, help="of the film (default 6)")
     p.add_argument("--ap", type=Path, metavar="DIR")
+    p.add_argument("--into", type=Path, metavar="FILE.md", help="document that gets the result")
     a = p.parse_args()
+    if a.quick:
+        a.imgsz, a.rounds, a.calls = [640], 1, 15
+    return a
+
+
+def main():
+    if sys.argv[1:2] in (["--one"], ["--one-film"]):
+        model, device, precision, imgsz, last = sys.argv[2:]
+        work = one if sys.argv[1] == "--one" else film
+        return work(model, Runtime(device, precision), int(imgsz), int(last) if work is one else last)
+    a, before = flags(), os.getloadavg()[0]
+    given = [
+        Path(g).name if Path(g).is_absolute() else g for g in sys.argv[1:]
+    ]  # where files lie tells nobody anything
+    command = " ".join(["python bench/accelerators.py", *given])
     with tempfile.TemporaryDirectory() as folder:
         models = [m if m in SHIPPED or Path(m).is_file() else untrained(m, Path(folder)) for m in a.model]
+        a.film = a.film and cut(a.film, a.seconds, Path(folder))
         table = measure(a, models)
-        show(table)
-        faults = slower(table)
+        versions = [v for v in versions_here(read_weights(models[0])) if ".onnx " not in v]
+        lines = section(markdown(table, PLAIN, EAGER), command, (before, os.getloadavg()[0]), versions)
+        faults = slower(table, lambda key: child(a, *key)["two"])
+    print("\n".join(lines))
+    if a.into:
+        put_into(a.into, lines)
+        say(f"{a.into}: holds it under {machine()}")
     return "; ".join(faults) or None
 
 

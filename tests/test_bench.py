@@ -1,25 +1,28 @@
 import importlib.util
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from bystander.audit.structure import exposed, high_pass
-from bystander.types import Detections
+from bystander.types import Detections, Track
 from fakes import noise_frame
 
 
 def bench(name):
-    """A measurement as a module."""
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", Path(__file__).parents[1] / f"bench/{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    """A measurement as a module, to be found by the others under its own name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"bench/{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-roles, accelerators, sizes = bench("roles"), bench("accelerators"), bench("sizes")
+roles, sizes, table = bench("roles"), bench("sizes"), bench("accelerators_table")
+accelerators, around = bench("accelerators"), bench("looks")
 
 BOX = (40, 30, 88, 90)
 
@@ -106,26 +109,83 @@ def measured(two, film=None):
     return row if film is None else {**row, "film": film}
 
 
-def test_the_table_of_runtimes_has_both_ratios(capsys):
-    """A runtime twice as fast as plain fp32 and six times as fast as eager PyTorch is told so, as a Markdown row."""
-    fast = accelerators.Runtime("openvino", "bf16")
-    rows = {accelerators.PLAIN: measured(10.0), fast: measured(5.0, film=30.0), accelerators.EAGER: measured(30.0)}
-    accelerators.show({("m.onnx", 640, r): row for r, row in rows.items()})
-    lines = capsys.readouterr().out.splitlines()
-    assert len({line.count("|") for line in lines}) == 1
-    cells = [cell.strip() for cell in lines[3].split("|")]
-    assert cells[1:4] == ["m", "640", "openvino bf16"]
-    assert cells[7:9] == ["2.00", "6.00"]
-    assert "news 0.900" in lines[3]
+FAST = accelerators.Runtime("openvino", "bf16")
+
+
+def test_the_tables_of_runtimes_have_figures_and_both_ratios():
+    """A runtime twice as fast as plain fp32 and six times as fast as PyTorch is told so; so is what AP it loses."""
+    rows = {accelerators.PLAIN: measured(10.0, film=20.0), FAST: measured(5.0, film=30.0),
+            accelerators.EAGER: measured(30.0, film=5.0)}  # fmt: skip
+    rows[FAST]["ap"] = {"news": 0.896}
+    lines = table.markdown({("m.onnx", 640, r): row for r, row in rows.items()}, accelerators.PLAIN, accelerators.EAGER)
+    figures, ratios = (cells(part) for part in (lines[: lines.index("")], lines[lines.index("") + 1 :]))
+    fast = figures["openvino bf16"]
+    assert (fast["model"], fast["imgsz"], fast["p95"], fast["film fps"], fast["MiB"]) == (
+        "m",
+        "640",
+        "6.0",
+        "30.0",
+        "200",
+    )
+    assert fast["AP news"] == "0.8960 (-0.0040)"
+    assert figures["cpu fp32"]["AP news"] == "0.9000"
+    fast = ratios["openvino bf16"]
+    assert (fast["two at a time / fp32"], fast["two at a time / PyTorch"]) == ("2.00", "6.00")
+    assert (fast["film / fp32"], fast["film / PyTorch"], fast["memory / fp32"]) == ("1.50", "6.00", "1.00")
+    assert ratios["eager PyTorch"]["film / fp32"] == "0.25"
+
+
+def cells(lines):
+    """Runtime -> heading -> cell of a Markdown table."""
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(line) for line in split}) == 1
+    return {line[2]: dict(zip(split[0], line, strict=True)) for line in split[2:]}
+
+
+def test_what_was_not_measured_is_left_empty():
+    """Without a film, PyTorch or an evaluation set there is no figure and no ratio, and none is made up."""
+    lines = table.markdown({("m", 640, FAST): {"p50": 5.0}}, accelerators.PLAIN, accelerators.EAGER)
+    assert lines[2] == "| m | 640 | openvino bf16 | 5.0 |  |  |  |  |  |  |  |"
+    assert set(lines[-1].replace("| m | 640 | openvino bf16", "")) == set("| ")
+
+
+@pytest.mark.parametrize("before", ["# Runtimes\n", "# Runtimes\n\n### this\n\nold\n\n### other\n\nkept\n\n## Next\n"])
+def test_each_machine_has_one_section_in_the_document(before, tmp_path):
+    """The machine's own section is replaced, or put at the end; others stay."""
+    path = tmp_path / "d.md"
+    path.write_text(before)
+    table.put_into(path, ["### this", "", "new", ""])
+    text = path.read_text()
+    assert text.count("### this") == text.count("new") == 1
+    assert "old" not in text
+    assert [line for line in before.splitlines() if line and line not in text.splitlines()] in ([], ["old"])
+    table.put_into(path, ["### this", "", "new", ""])
+    assert path.read_text() == text
+
+
+def test_a_runtime_that_fails_is_left_out_of_the_table(monkeypatch, capsys):
+    """The others are measured all the same, and stderr tells which one was left out and why."""
+
+    def child(_a, _model, _imgsz, runtime):
+        if runtime == FAST:
+            raise RuntimeError("driver gone")
+        return {"p50": 10.0, "two": 10.0}
+
+    monkeypatch.setattr(accelerators, "runtimes_of", lambda _m: [accelerators.PLAIN, FAST])
+    monkeypatch.setattr(accelerators, "child", child)
+    monkeypatch.setattr(accelerators, "difference", lambda *_: {"px": 0.0, "size": 0.0})
+    a = SimpleNamespace(imgsz=[640], only="", rounds=2, film=None, ap=None)
+    assert list(accelerators.measure(a, ["n"])) == [("n", 640, accelerators.PLAIN)]
+    assert "driver gone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("two", "found"), [(5.0, 0), (11.0, 0), (12.0, 1)])
 def test_auto_slower_than_plain_by_more_than_noise_is_found(two, found, monkeypatch):
     """A choice that this run finds a fifth slower than plain fp32 fails the bench; a tenth is noise."""
-    fast = accelerators.Runtime("openvino", "bf16")
-    monkeypatch.setattr(accelerators, "choose", lambda *_: (fast, []))
-    rows = {accelerators.PLAIN: measured(10.0), fast: measured(two)}
-    assert len(accelerators.slower({("n", 640, r): row for r, row in rows.items()})) == found
+    monkeypatch.setattr(accelerators, "choose", lambda *_: (FAST, []))
+    rows = {("n", 640, accelerators.PLAIN): measured(10.0), ("n", 640, FAST): measured(two)}
+    assert len(accelerators.slower(rows)) == found
+    assert not accelerators.slower(rows, lambda key: 9.0 if key[2] == FAST else 10.0)  # it was a disturbance
 
 
 class Square:
@@ -149,3 +209,30 @@ def test_tiles_lose_no_face_and_double_none(corner):
     tiled = sizes.Tiled(None)
     tiled.detector = Square()
     assert tiled(frame).xyxy.tolist() == [[x, y, x + 12, y + 8]]
+
+
+def track(*xyxy):
+    return Track(1, xyxy, 0.9, 0.0, 1.0, 0.0, 0.0, steady=True)
+
+
+def test_looking_around_faces_sees_their_surroundings_and_no_more():
+    """Faces far apart give a place each, those that meet share one; the places are even and inside the frame."""
+    frame = noise_frame(200, 100)
+    assert around.surroundings([], frame) == []
+    places = around.surroundings([track(10, 10, 20, 22), track(150, 60, 160, 72)], frame)
+    assert sorted(places) == [[0, 0, 30, 34], [140, 48, 170, 84]]
+    together = around.surroundings([track(10, 10, 20, 20), track(25, 10, 35, 20), track(45, 10, 55, 20)], frame)
+    assert together == [[0, 0, 66, 30]]
+
+
+def test_a_full_look_comes_in_time(monkeypatch):
+    """Every third frame, and every frame while nobody is known."""
+    known = []
+    look = around.Around(None, 3, lambda: known)
+    monkeypatch.setattr(around.Around, "look", lambda *_: Detections.none())
+    full = []
+    look.full = lambda frame: full.append(frame.index) or Detections.none()
+    for index in range(10):
+        known[:] = [track(10, 10, 20, 20)] if index >= 3 else []
+        look(noise_frame(200, 100, index))
+    assert full == [0, 1, 2, 5, 8]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bystander.errors import ModelError
-from bystander.models import RuntimeSettings, guarded, open_model, runtimes
+from bystander.models import RuntimeSettings, auto, guarded, open_model, runtimes
+from bystander.models.auto import Measured
 from bystander.models.guarded import GuardedModel
 from bystander.models.runtimes import PLAIN, Runtime
 from bystander.run.face_filter import FaceFilter, FilterSettings
@@ -114,6 +115,48 @@ def test_a_runtime_that_does_not_load_is_replaced(monkeypatch, caplog):
     monkeypatch.setattr(runtimes, "open_runtime", broken)
     assert open_model("n", RuntimeSettings("openvino", "bf16")) is plain
     assert [r.message for r in caplog.records] == ["no driver; going on with the plain processor runtime"]
+
+
+@pytest.fixture
+def pair(monkeypatch, tmp_path):
+    """A function that opens a fast fake runtime with these faults, its figures kept as faultless; (plain, opened)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
+    sound = [Measured("cpu", "fp32", 9.0, 0.1, 0.0, ""), Measured("openvino", "bf16", 1.0, 0.1, 0.0, "")]
+    monkeypatch.setattr(auto, "probe_all", lambda *_: sound)
+
+    def opened(faults, settings):
+        fast, plain = FakeModel(faults), FakeModel()
+        monkeypatch.setattr(runtimes, "open_runtime", lambda _w, r, **_: fast if r == FAST else plain)
+        return plain, open_model("n", settings)
+
+    return opened
+
+
+WRONG = rows(box=(8, 8, 6, 4), scores=(0.9, 0.5))
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["by the cache", "by a flag"])
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [(WRONG, "its boxes differ by 50%"), (ModelError("driver gone"), "driver gone"), (WRONG * np.nan, "not finite")],
+    ids=["other boxes", "fails", "NaN"],
+)
+def test_a_runtime_that_is_wrong_at_its_first_picture_is_not_used(forced, fault, says, pair, caplog):
+    """However it was chosen, and whatever the cache says of it: one line, and no frame is lost to it."""
+    plain, model = pair({1: fault}, RuntimeSettings(*(("openvino", "bf16") if forced else ())))
+    assert model is plain
+    assert len(caplog.records) == 1
+    assert says in caplog.text
+    assert "going on with the plain processor runtime" in caplog.text
+
+
+def test_a_runtime_that_agrees_is_used(pair, caplog):
+    """The same without a fault, so that the test above fails for no other reason."""
+    plain, model = pair({}, RuntimeSettings())
+    assert (model.fast, model.fast.calls) == (model.model, 1)
+    assert model.fast is not plain
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("fault", [ModelError("driver gone"), rows(box=(np.nan, 8, 4, 4)), 5.0])

@@ -1,9 +1,13 @@
 import hashlib
 import json
+import os
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +20,12 @@ from bystander.models.auto import Measured, best_of, measured
 from bystander.models.drawing import picture
 from bystander.models.runtimes import PLAIN, Runtime, available, candidates, open_runtime
 from bystander.stages.detector import DetectorSettings, decode
+from fakes import make_clip
 
 FAST = Runtime("openvino", "bf16")
 SIZE = (96, 160)
 NAMES = ("face",)
+OTHER = Runtime("cuda", "fp32")
 
 
 @pytest.fixture
@@ -218,7 +224,7 @@ def poisoned(**values):
 )  # fmt: skip
 def test_a_spoilt_cache_is_measured_anew(cache, probes, weights, spoil):
     """Whatever stands in the cache, the answer is right."""
-    key = auto.cache_key([PLAIN, FAST], SIZE, auto.versions_here(weights))
+    key = auto.cache_key(SIZE, auto.versions_here(weights))
     cache.parent.mkdir()
     cache.write_text(spoil.replace("KEY", key))
     assert [r.runtime for r in measured(weights, [PLAIN, FAST], SIZE, anew=False)] == [PLAIN, FAST]
@@ -228,11 +234,18 @@ def test_a_spoilt_cache_is_measured_anew(cache, probes, weights, spoil):
 
 def test_a_cache_that_is_not_spoilt_is_used(cache, probes, weights):
     """The same row with sound values is taken, so the test above fails for no other reason."""
-    key = auto.cache_key([PLAIN, FAST], SIZE, auto.versions_here(weights))
+    key = auto.cache_key(SIZE, auto.versions_here(weights))
     cache.parent.mkdir()
     cache.write_text(poisoned(ms=3.0).replace("KEY", key))
     assert measured(weights, [PLAIN, FAST], SIZE, anew=False)[1].ms == 3.0
     assert not probes
+
+
+def test_part_of_what_was_measured_serves_who_asks_for_less(cache, probes, weights):
+    """Who forces a device after ``auto`` measured everything uses those figures, so both know of a new engine."""
+    measured(weights, [PLAIN, FAST, OTHER], SIZE, anew=False)
+    assert [r.runtime for r in measured(weights, [OTHER], SIZE, anew=False)] == [PLAIN, OTHER]
+    assert len(probes) == 1
 
 
 def test_the_cache_tells_versions(cache, probes, weights):
@@ -280,6 +293,16 @@ def test_another_version_is_measured_anew(cache, probes, weights, monkeypatch):
     monkeypatch.setattr(auto, "version", lambda name: "99.0")
     measured(weights, [PLAIN, FAST], SIZE, anew=False)
     assert len(probes) == 2
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_measuring_is_told_to_who_waits(terminal, weights, monkeypatch, caplog):
+    """The first run takes some seconds longer; on a terminal one line says why, a script reads nothing of it."""
+    monkeypatch.setattr(auto, "probe_one", lambda _m, runtime, _s: (row(runtime, 1.0, "fake"), None))
+    monkeypatch.setattr(auto.sys.stderr, "isatty", lambda: terminal, raising=False)
+    auto.probe_all(weights, [PLAIN, FAST], SIZE)
+    line = "measuring once which of 2 runtimes is the fastest here for 160 px"
+    assert [r.message for r in caplog.records] == ([line] if terminal else [])
 
 
 @pytest.mark.parametrize(
@@ -344,9 +367,20 @@ def test_devices_of_one_kind(monkeypatch, capsys, cache, probes):
     assert [r["device"] for r in told["measured"]] == ["cpu", "openvino"]
 
 
+def test_devices_tells_that_a_forced_runtime_fails(monkeypatch, capsys, cache):
+    """Who forces one reads what happened to it when it was tried, and what will be used then."""
+    monkeypatch.setattr(runtimes, "available", lambda _w: (PLAIN, FAST))
+    monkeypatch.setattr(auto, "probe_all", lambda *_: [row(PLAIN, 9.0), row(FAST, 0, "crashed")])
+    assert cli.main(["devices", "--device", "openvino"]) == 0
+    out = capsys.readouterr().out
+    assert "not used: crashed" in out
+    assert "cpu fp32 takes over" in out
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
-    [(["--imgsz", "3"], "imgsz 3"), (["--device", "abacus"], "'cpu', 'openvino'"), (["--precision", "fp7"], "'fp16'"),
+    [(["--imgsz", "3"], "imgsz 3"), (["--device", "abacus"], "directml; this machine has cpu fp32"),
+     (["--precision", "fp7"], "int8; this machine has cpu fp32"),
      (["--model", "gone.onnx"], "gone.onnx"), (["--device", "directml"], "it has cpu fp32")],
 )  # fmt: skip
 def test_bad_input_to_devices_is_one_line(args, says, capsys):
@@ -367,6 +401,48 @@ def test_recalibrate_measures_again(monkeypatch, cache, probes, weights):
     for anew in (False, False, True):
         choose(weights, RuntimeSettings(imgsz=128, anew=anew))
     assert len(probes) == 2
+
+
+@pytest.mark.parametrize("command", ["file", "live"])
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [(["--device", "abacus"], "choose auto, cpu"), (["--precision", "fp7"], "choose auto, fp32"),
+     (["--device", "coreml"], "it has cpu fp32"), (["--precision", "int8"], "bystander-lab quantize makes it")],
+)  # fmt: skip
+def test_bad_runtimes_are_one_line_before_the_work_begins(command, args, says, tmp_path, capsys):
+    """A runtime that is unknown, not there or without its file ends ``file`` and ``live`` with what there is."""
+    clip, out = make_clip(tmp_path / "c.mp4"), tmp_path / "o.mkv"
+    assert cli.main([command, str(clip), str(out), *args]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert "cpu fp32" in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+SPY = """
+import sys, time
+told = []
+watched = "socket.", "os.fork", "subprocess"
+sys.addaudithook(lambda name, args: told.append(name) if name.startswith(watched) else None)
+from bystander.models import read_weights
+from bystander.models.runtimes import available
+assert len(available(read_weights("n-face"))) > 1
+time.sleep(0.3)
+print(told)
+"""
+
+
+def test_openvino_reports_nothing():
+    """Loading it opens no connection and starts no process: left alone it tells Google Analytics of each import."""
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SPY], capture_output=True, text=True, check=True, env=here())
+    assert done.stdout.strip() == "[]"
+
+
+def here():
+    """The environment, with the package that is being tested first on the path."""
+    return {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
 
 
 def test_an_engine_needs_tensorrt(capsys, monkeypatch):

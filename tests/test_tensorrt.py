@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from bystander import cli, cli_devices
 from bystander.errors import ModelError
-from bystander.models import RuntimeSettings, Weights, onnx, tensorrt
+from bystander.models import RuntimeSettings, Weights, auto, onnx, tensorrt
 from bystander.models.runtimes import PLAIN, Runtime, open_runtime
 
 WEIGHTS = Weights(Path("m.onnx"), b"fp32", Weights(Path("m.int8.onnx"), b"int8"))
@@ -195,10 +196,11 @@ def test_libraries_that_load_say_nothing_on_standard_output(capsys):
 @pytest.mark.parametrize(
     ("answer", "found"),
     [("NVIDIA A10, 550.54.14\nNVIDIA A10, 550.54.14\n", ("NVIDIA A10", "550.54.14")), ("", ("unknown",)),
+     ("A10, 1\nT4, 1\n", ("A10", "1", "T4", "1", "shown 1")),
      (OSError(), ("unknown",)), (subprocess.TimeoutExpired("nvidia-smi", 1), ("unknown",))],
 )  # fmt: skip
 def test_the_gpu_is_asked_of_its_driver(answer, found, monkeypatch):
-    """The first GPU's name and driver; "unknown" when the driver's program is not there or does not answer."""
+    """Each kind of GPU, its driver, which of several kinds is shown; "unknown" when the driver's program is silent."""
 
     def answers(*_args, **_how):
         if isinstance(answer, Exception):
@@ -206,6 +208,7 @@ def test_the_gpu_is_asked_of_its_driver(answer, found, monkeypatch):
         return subprocess.CompletedProcess([], 0, answer, "")
 
     monkeypatch.undo()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setattr(tensorrt.subprocess, "run", answers)
     monkeypatch.setattr(tensorrt, "JETSON", ())
     assert tensorrt.gpu.__wrapped__() == found
@@ -230,7 +233,9 @@ def test_engine_build_makes_one_engine_a_size_and_measures_again(monkeypatch, ca
 
     def fake_choose(_weights, settings):
         asked.append((settings.imgsz, settings.anew))
-        return Runtime("tensorrt", "fp16"), []
+        fault = "its boxes differ" if settings.imgsz == 320 else ""
+        row = auto.Measured("tensorrt", "fp16", 1.0, 0.1, 0.0, fault)
+        return PLAIN if fault else row.runtime, [row]
 
     here = (PLAIN, Runtime("tensorrt", "fp16"))
     monkeypatch.setattr(cli_devices, "available", lambda _w: here)
@@ -240,7 +245,55 @@ def test_engine_build_makes_one_engine_a_size_and_measures_again(monkeypatch, ca
     assert cli.main(["engine", "build", "--imgsz", "640", "320", "--json"]) == 0
     assert built == [("tensorrt fp16", 640, (1, 3, 384, 640)), ("tensorrt fp16", 320, (1, 3, 192, 320))]
     assert asked == [(640, True), (320, True)]
-    assert [json.loads(line)["imgsz"] for line in capsys.readouterr().out.splitlines()] == [640, 320]
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [t["imgsz"] for t in told] == [640, 320]
+    assert [(t["chosen"], t["fault"]) for t in told] == [("tensorrt fp16", ""), ("cpu fp32", "its boxes differ")]
+
+
+@pytest.fixture
+def engine(library):
+    """A function that puts an engine for fp16 and a size where ONNX Runtime would write it."""
+    return lambda imgsz: (tensorrt.engine_folder(WEIGHTS, "fp16", imgsz) / "graph_sm75.engine").write_bytes(b"")
+
+
+def test_auto_waits_for_no_engine(monkeypatch, engine):
+    """Without an engine TensorRT is not tried, for that takes minutes; with one it is measured without being asked."""
+    tried = []
+
+    def probe_one(_model, runtime, _size):
+        tried.append(runtime)
+        return auto.Measured(runtime.device, runtime.precision, 1.0, 0.1, 0.0, ""), np.ones((1, 4, 6), np.float32)
+
+    monkeypatch.setattr(auto, "probe_one", probe_one)
+    fast = Runtime("tensorrt", "fp16")
+    first = auto.measured(WEIGHTS, [PLAIN, fast], (384, 640), anew=False)
+    assert "bystander engine build makes it" in first[1].fault
+    engine(320)
+    assert auto.measured(WEIGHTS, [PLAIN, fast], (384, 640), anew=False) == first
+    assert tried == [PLAIN]
+    engine(640)
+    assert not auto.measured(WEIGHTS, [PLAIN, fast], (384, 640), anew=False)[1].fault
+    assert tried == [PLAIN, PLAIN, fast]
+
+
+def test_building_in_passing_is_told(monkeypatch, engine, caplog):
+    """Who forces TensorRT without an engine reads that it takes minutes, and how many went by; with one nothing."""
+    monkeypatch.setattr(tensorrt, "EVERY_S", 0.05)
+    with tensorrt.building(WEIGHTS, Runtime("tensorrt", "fp16"), 640):
+        time.sleep(0.5)
+    assert "takes minutes" in caplog.records[0].message
+    assert "so far" in caplog.records[1].message
+    caplog.clear()
+    engine(640)
+    for runtime in (Runtime("tensorrt", "fp16"), PLAIN):
+        with tensorrt.building(WEIGHTS, runtime, 640):
+            time.sleep(0.1)
+    assert not caplog.records
+
+
+def test_a_size_that_is_no_multiple_of_the_stride_has_the_engine_of_the_next_one():
+    """The measuring rounds up, and must find the engine that was built for the size as it was asked for."""
+    assert tensorrt.engine_folder(WEIGHTS, "fp16", 650) == tensorrt.engine_folder(WEIGHTS, "fp16", 672)
 
 
 def test_an_int8_engine_needs_the_int8_file(monkeypatch, capsys):

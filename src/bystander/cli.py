@@ -98,8 +98,10 @@ def parser() -> argparse.ArgumentParser:
     f.add_argument("--shape", choices=("ellipse", "box"))
     f.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     f.add_argument("--model", help="shipped model (n, n-face) or path of an ONNX file")
-    f.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
-    f.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
+    f.add_argument(
+        "--device", metavar="|".join(DEVICES), help="where to compute (default auto: the fastest, measured once)"
+    )
+    f.add_argument("--precision", metavar="|".join(PRECISIONS), help="how to compute (default auto)")
     f.add_argument("--recalibrate", action="store_true", help="measure again what is fastest here")
     f.add_argument("--imgsz", type=int, help="long side of the detector's picture, px (default 640)")
     f.add_argument("--min-score", type=float, help="a face counts from this score on; lower covers more (default 0.2)")

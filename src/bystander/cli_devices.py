@@ -29,8 +29,8 @@ def add_devices(sub: Any) -> None:
         p.add_argument("--model", default="n", help="shipped model or path of an ONNX file")
         p.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     d.add_argument("--imgsz", type=int, default=640, help="long side of the detector's picture, px (default 640)")
-    d.add_argument("--device", choices=DEVICES, default="auto", help="look at this one only, beside cpu fp32")
-    d.add_argument("--precision", choices=PRECISIONS, default="auto", help="look at this one only")
+    d.add_argument("--device", metavar="|".join(DEVICES), default="auto", help="look at this one only, beside cpu fp32")
+    d.add_argument("--precision", metavar="|".join(PRECISIONS), default="auto", help="look at this one only")
     d.add_argument("--recalibrate", action="store_true", help="measure again instead of using the last result")
     e.add_argument("--imgsz", type=int, nargs="+", default=[640], help="one engine for each, px (default 640)")
     e.add_argument("--precision", default="fp16", choices=("fp16", "fp32", "int8"))
@@ -44,6 +44,8 @@ def cmd_devices(a: argparse.Namespace) -> int:
     reason = why(runtime, rows)
     if not rows and runtime != PLAIN:  # forced, so nothing had to be measured; here it is asked for
         rows = measured(weights, [runtime], settings.size, anew=False)
+        if rows[-1].fault:
+            reason += "; where it fails as it did here, cpu fp32 takes over"
     versions = versions_here(weights)
     if a.json:
         told = {"chosen": str(runtime), "why": reason, "measured": [asdict(r) for r in rows]}
@@ -93,11 +95,12 @@ def cmd_engine(a: argparse.Namespace) -> int:
     for imgsz in a.imgsz:
         settings = RuntimeSettings(imgsz=imgsz, anew=True)
         seconds = built(weights, runtime, settings)
-        chosen = choose(weights, settings)[0]  # an earlier measurement found no engine
-        if a.json:
-            print(json.dumps({"built": str(runtime), "imgsz": imgsz, "seconds": seconds, "chosen": str(chosen)}))
-        else:
-            print(f"{runtime} for {imgsz} px: ready after {seconds} s; from now on auto takes {chosen}")
+        chosen, rows = choose(weights, settings)  # an earlier measurement found no engine
+        fault = next((row.fault for row in rows if row.runtime == runtime), "")
+        told = {"built": str(runtime), "imgsz": imgsz, "seconds": seconds, "chosen": str(chosen), "fault": fault}
+        but = f" but not used, {fault}" if fault else ""
+        sentence = f"{runtime} for {imgsz} px: ready after {seconds} s{but}; from now on auto takes {chosen}"
+        print(json.dumps(told) if a.json else sentence)
     return 0
 
 

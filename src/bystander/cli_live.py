@@ -63,8 +63,10 @@ def add_live(sub: Any) -> None:
     p.add_argument("--shape", choices=("ellipse", "box"))
     p.add_argument("--grow", type=float, help="factor on the margin around a face, 1 or more")
     p.add_argument("--model", help="shipped model (n, n-face) or path of an ONNX file")
-    p.add_argument("--device", choices=DEVICES, help="where to compute (default auto: the fastest, measured once)")
-    p.add_argument("--precision", choices=PRECISIONS, help="how to compute (default auto)")
+    p.add_argument(
+        "--device", metavar="|".join(DEVICES), help="where to compute (default auto: the fastest, measured once)"
+    )
+    p.add_argument("--precision", metavar="|".join(PRECISIONS), help="how to compute (default auto)")
     p.add_argument("--recalibrate", action="store_true", help="measure again what is fastest here")
     p.add_argument("--imgsz", type=int, help="long side of the detector's picture at best, px (default 640)")
     p.add_argument("--min-score", type=float, help="a face counts from this score on (default 0.2)")

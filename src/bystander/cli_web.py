@@ -16,6 +16,7 @@ from typing import Any
 
 from bystander.errors import SettingsError
 from bystander.models import DEVICES, read_weights
+from bystander.models.runtimes import candidates
 
 TOKEN, TOKEN_FILE = "BYSTANDER_TOKEN", "BYSTANDER_TOKEN_FILE"
 
@@ -35,7 +36,9 @@ def add_web(sub: Any) -> None:
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which browsers reach it"
     )
     p.add_argument("--model", default="n", help="shipped model (n, n-face) or path of an ONNX file")
-    p.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto: measured once)")
+    p.add_argument(
+        "--device", metavar="|".join(DEVICES), default="auto", help="where to compute (default auto: measured once)"
+    )
     p.add_argument("--keep-hours", type=float, default=24, metavar="H", help="films are removed after it (default 24)")
     p.add_argument("--max-gb", type=float, default=4, metavar="GB", help="of one film (default 4)")
     p.add_argument("--max-minutes", type=float, default=60, metavar="MIN", help="of one film (default 60)")
@@ -56,7 +59,7 @@ def cmd_web(a: argparse.Namespace) -> int:
         raise SettingsError(f"bystander web needs {e.name}: pip install 'bystander[web]'") from e
     if not 0 < a.max_gb < 1e6:
         raise SettingsError(f"max-gb {a.max_gb}: must lie above 0")
-    read_weights(a.model)  # a model that is not there is told now, not with the first film
+    candidates(a.device, "auto", read_weights(a.model))  # what is not there is told now, not with the first film
     token, made = token_of(a, exposed=a.host not in LOOPBACK)
     given = {"data": a.data.resolve()} if a.data else {}
     settings = WebSettings(

@@ -76,6 +76,8 @@ def add_quantize(sub: Any) -> None:
     q.add_argument("--operators", choices=("all", "conv"), default="all", help="what becomes int8 (default all)")
     q.add_argument("--images", type=int, default=64, help="training images for the ranges (default 64)")
     q.add_argument("--trial", type=int, default=200, help="others for the search (default 200)")
+    q.add_argument("--search", action="store_true", help="also choose how ranges are taken, and further float blocks, "
+                   "by how near the predictions on training images come to fp32")  # fmt: skip
     q.add_argument("--max-drop", type=float, default=0.003, help="AP that the search may lose (default 0.003)")
 
 
@@ -230,7 +232,9 @@ def cmd_quantize(a: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     if min(a.images, a.trial) < 1:
         raise DataError("--images and --trial must be at least 1")
-    quantize(a.model, a.out, QuantizeSettings(a.data, a.operators, a.images, a.trial, a.max_drop))
+    quantize(
+        a.model, a.out, QuantizeSettings(a.data, a.operators, a.images, a.trial, thorough=a.search, max_drop=a.max_drop)
+    )
     before, after = (evaluate(a.data, detector(opened(path))) for path in (a.model, a.out))
     lines, worth = verdict(a.model, a.out, (before, after))
     print("\n".join(lines))

@@ -1,19 +1,21 @@
 """An exported fp32 ONNX file -> the same network with 8-bit integers beside it (``onnxruntime.quantization``).
 
 Static, QDQ format, one scale a channel for weights. Ranges come from training images, and so does the search for the
-blocks that must stay in float: no evaluation image is looked at. The file notes the SHA-256 of the fp32 file that it
-was made from, and the runtime uses it for no other.
+best way to take them and for the blocks that must stay in float: no evaluation image is looked at. The file notes the
+SHA-256 of the fp32 file that it was made from, and the runtime uses it for no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import json
 import logging
 import random
 import tempfile
-from collections.abc import Iterator
+import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,20 @@ OPERATORS = {
     "all": ("Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize"),
     "conv": ("Conv",),
 }
+CALIBRATIONS: dict[str, tuple[str, dict[str, Any]]] = {  # ONNX Runtime's method and its options
+    # the mean over images of least and greatest value: one odd image does not stretch the steps of all
+    "mean": ("MinMax", {"CalibMovingAverage": True}),
+    "extremes": ("MinMax", {}),
+    # without the outermost values; one image at a time, as they have other sizes
+    "percentile": (
+        "Percentile",
+        {"CalibPercentile": 99.99, "CalibTensorRangeSymmetric": False, "CalibStridedMinMax": 1},
+    ),
+}
 COUNTED_PX = 16  # faces from this height on decide, at long side 640
 MOST_FLOAT = 6  # blocks; with more in float there is nothing left to gain
+NEARER = 0.9  # of the change before: a block that brings less stays in int8
+PICTURES = 24  # on which predictions are compared
 CANDIDATE = 0.05  # a row with this score in either network is compared
 FEW = 20  # images; the AP of a smaller set is noise
 
@@ -48,6 +62,8 @@ class QuantizeSettings:
     operators: str = "all"  # what becomes int8: all that it can, or only the convolutions
     calibration: int = 64  # images that give the ranges
     trial: int = 200  # other images that the search measures AP on
+    calibrate: str = "mean"  # one of ``CALIBRATIONS``
+    thorough: bool = False  # choose ``calibrate`` and further float blocks by how near the predictions come to fp32
     max_drop: float = 0.003  # AP on those that int8 may cost, in every set; the limit on evaluation sets is 0.005
     seed: int = 0
 
@@ -58,17 +74,25 @@ class Found:
 
     float_blocks: list[str] = field(default_factory=list)  # in the order in which they were given up
     log: list[str] = field(default_factory=list)
+    begin: float = field(default_factory=time.monotonic)
 
     def note(self, line: str) -> None:
-        self.log.append(line)
-        print(line, flush=True)
+        """Keep and show it, with the seconds since the beginning."""
+        self.log.append(f"{time.monotonic() - self.begin:4.0f} s: {line}")
+        print(self.log[-1], flush=True)
 
 
 class Images:
     """Calibration images, one at a time, as the detector would see them: ONNX Runtime's ``CalibrationDataReader``."""
 
     def __init__(self, samples: list[Sample]) -> None:
-        self.left: Iterator[Sample] = iter(samples)
+        self.samples, self.left = samples, iter(samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self.left = iter(self.samples[start_index:end_index])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         s = next(self.left, None)
@@ -108,6 +132,7 @@ class Quantizer:
 
     def __init__(self, source: Path, settings: QuantizeSettings, calibration: list[Sample], folder: Path) -> None:
         self.source, self.settings, self.calibration, self.folder = source, settings, calibration, folder
+        self.calibrate = settings.calibrate
         self.nodes = [n.name for n in open_onnx(source).graph.node]
         # the exporter names a node /model.8/cv1/conv/Conv: block 8 of ``model.YOLOv5``
         inside = [n for n in self.nodes if n.startswith("/model.")]
@@ -125,19 +150,20 @@ class Quantizer:
 
         out = self.folder / name
         kept = (self.head, *float_blocks)
-        ranges = self.folder / "ranges.json"
+        ranges = self.folder / f"ranges-{self.calibrate}.json"
+        method, options = CALIBRATIONS[self.calibrate]
         cached = "calibration_cache_path" in inspect.signature(q.quantize_static).parameters  # newer than 1.23
         logging.disable(logging.WARNING)  # it recommends a pre-processing that export has done
         try:
-            q.quantize_static(
-                self.source, out, Images(self.calibration), quant_format=q.QuantFormat.QDQ, per_channel=True,
-                op_types_to_quantize=list(OPERATORS[self.settings.operators]),
-                nodes_to_exclude=[n for n in self.nodes if n.startswith(kept)],
-                activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-                # the mean over images of least and greatest value: one odd image does not stretch the steps of all
-                calibrate_method=q.CalibrationMethod.MinMax, extra_options={"CalibMovingAverage": True},
-                **({"calibration_cache_path": ranges} if cached else {}),
-            )  # fmt: skip
+            with redirect_stdout(io.StringIO()):  # which counts bins
+                q.quantize_static(
+                    self.source, out, Images(self.calibration), quant_format=q.QuantFormat.QDQ, per_channel=True,
+                    op_types_to_quantize=list(OPERATORS[self.settings.operators]),
+                    nodes_to_exclude=[n for n in self.nodes if n.startswith(kept)],
+                    activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
+                    calibrate_method=q.CalibrationMethod[method], extra_options=dict(options),
+                    **({"calibration_cache_path": ranges} if cached else {}),
+                )  # fmt: skip
         finally:
             logging.disable(logging.NOTSET)
         return out
@@ -170,7 +196,11 @@ def search(quantizer: Quantizer, trial: list[Sample]) -> tuple[Path, Found]:
     found.note(f"trials on {len(trial)} others; operators: {quantizer.settings.operators}")
     found.note(f"{quantizer.head} stays float")
     plain = opened(quantizer.source)
-    before, ranked = aps(plain, trial), None
+    few = Compared(plain, trial[:: max(1, len(trial) // PICTURES)])
+    if quantizer.settings.thorough:
+        quantizer.calibrate = nearest_ranges(quantizer, few, found)
+        found.note(f"ranges are taken by {quantizer.calibrate}")
+    before, ranked = aps(plain, trial), list[str]()
     while True:
         path = quantizer.make("trial.onnx", found.float_blocks)
         lost = {name: before[name] - after for name, after in aps(opened(path), trial).items()}
@@ -178,22 +208,55 @@ def search(quantizer: Quantizer, trial: list[Sample]) -> tuple[Path, Found]:
         kept = ", ".join(found.float_blocks) or "no other block"
         found.note(f"float: {kept}: AP >= {COUNTED_PX} px falls by {lost[worst]:.4f} at most ({worst})")
         if lost[worst] <= limit:
-            return path, found
+            return (nearer(quantizer, few, found, path, ranked) if quantizer.settings.thorough else path), found
         if len(found.float_blocks) == MOST_FLOAT:
             raise DataError(f"{quantizer.source}: int8 costs {lost[worst]:.4f} AP ({worst}) even so, over {limit}")
-        ranked = ranked or harm(quantizer, plain, trial[:: max(1, len(trial) // 24)], found)
+        ranked = ranked or harm(quantizer, few, found)
         found.float_blocks.append(ranked.pop(0))
 
 
-def harm(quantizer: Quantizer, plain: OnnxModel, trial: list[Sample], found: Found) -> list[str]:
+class Compared:
+    """Pictures with what fp32 predicts on them."""
+
+    def __init__(self, plain: OnnxModel, samples: list[Sample]) -> None:
+        self.pictures = [picture_of(s) for s in samples]
+        self.wanted = [plain(p) for p in self.pictures]
+
+    def change(self, model: OnnxModel) -> float:
+        """How far a model's predictions are from those, see ``change``."""
+        return float(np.mean([change(w, model(p)) for w, p in zip(self.wanted, self.pictures, strict=True)]))
+
+
+def nearest_ranges(quantizer: Quantizer, few: Compared, found: Found) -> str:
+    """The way to take ranges whose int8 file predicts most like fp32."""
+    scores = {}
+    for quantizer.calibrate in CALIBRATIONS:
+        scores[quantizer.calibrate] = few.change(opened(quantizer.make("ranges.onnx", [])))
+        found.note(f"ranges by {quantizer.calibrate} change the predictions by {scores[quantizer.calibrate]:.4f}")
+    return min(scores, key=lambda how: scores[how])
+
+
+def nearer(quantizer: Quantizer, few: Compared, found: Found, path: Path, ranked: list[str]) -> Path:
+    """Gives further blocks back to float as long as each brings the predictions clearly nearer to fp32."""
+    left, best = ranked or harm(quantizer, few, found), few.change(opened(path))
+    while len(found.float_blocks) < MOST_FLOAT:
+        block = left.pop(0)
+        trial = quantizer.make(f"nearer-{len(found.float_blocks)}.onnx", [*found.float_blocks, block])
+        now = few.change(opened(trial))
+        found.note(f"{block} in float as well: the predictions change by {now:.4f} instead of {best:.4f}")
+        if now > NEARER * best:
+            break
+        found.float_blocks.append(block)
+        path, best = trial, now
+    return path
+
+
+def harm(quantizer: Quantizer, few: Compared, found: Found) -> list[str]:
     """The blocks by what each does to the predictions when it alone is int8, the worst first."""
-    pictures = [picture_of(s) for s in trial]
-    reference = [plain(p) for p in pictures]
     others = [b for b in quantizer.blocks if b != quantizer.head]
     scores = {}
     for block in others:
-        alone = opened(quantizer.make("alone.onnx", [b for b in others if b != block]))
-        scores[block] = float(np.mean([change(want, alone(p)) for want, p in zip(reference, pictures, strict=True)]))
+        scores[block] = few.change(opened(quantizer.make("alone.onnx", [b for b in others if b != block])))
         found.note(f"int8 in {block} alone changes the predictions by {scores[block]:.4f}")
     return sorted(others, key=lambda b: -scores[b])
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,19 @@ from bystander.models.onnx import checked
 from bystander.models.runtimes import PLAIN, Runtime, open_runtime
 from bystander_lab import quantize as q
 from bystander_lab.cli import main
-from bystander_lab.quantize import Quantizer, QuantizeSettings, change, drawn, quantize, search, verdict
+from bystander_lab.quantize import (
+    CALIBRATIONS,
+    Found,
+    Quantizer,
+    QuantizeSettings,
+    change,
+    drawn,
+    nearer,
+    nearest_ranges,
+    quantize,
+    search,
+    verdict,
+)
 from bystander_lab.widerface import DataError
 
 SOURCE = WEIGHTS / SHIPPED["n-face"]
@@ -130,6 +143,62 @@ def test_harmful_blocks_go_back_to_float_one_after_the_other(data, monkeypatch, 
     found = search(quantizer, [])[1]
     assert asked == [[], ["/model.2/"], ["/model.2/", "/model.0/"]]
     assert found.float_blocks == ["/model.2/", "/model.0/"]
+
+
+@pytest.mark.parametrize("how", CALIBRATIONS)
+def test_every_way_to_take_ranges_gives_a_file_of_its_own(how, data, made, tmp_path):
+    """Each predicts nearly what fp32 does, and no other one what the mean over images does, which is the default."""
+    quantizer = Quantizer(SOURCE, settings(data, calibrate=how), drawn(settings(data))[0], tmp_path)
+    model = q.opened(quantizer.make("t.onnx", []))
+    images = picture(96, 160)
+    assert 0 < change(open_model(SOURCE)(images), model(images)) < 0.5
+    same = np.array_equal(model(images), open_model(made[1])(images))
+    assert same is (how == "mean")
+
+
+class Numbers:
+    """Stands in for ``Compared``: what each file changes, by what it was made of."""
+
+    def __init__(self, quantizer, monkeypatch, changes):
+        self.changes, self.asked = changes, []
+        monkeypatch.setattr(quantizer, "make", lambda _name, blocks: " ".join([quantizer.calibrate, *blocks]))
+        monkeypatch.setattr(q, "opened", lambda path: path)
+        monkeypatch.setattr(q, "harm", lambda *_: ["/a/", "/b/", "/c/", "/d/"])
+
+    def change(self, path):
+        self.asked.append(str(path))
+        return self.changes[str(path)]
+
+
+def test_the_ranges_nearest_to_fp32_are_taken(data, monkeypatch, tmp_path):
+    """Predictions on training images decide, and the log tells each figure."""
+    quantizer, found = Quantizer(SOURCE, settings(data), [], tmp_path), Found()
+    few = Numbers(quantizer, monkeypatch, {"mean": 0.3, "extremes": 0.4, "percentile": 0.2})
+    assert nearest_ranges(quantizer, few, found) == "percentile"
+    assert [line.rpartition(" ")[2] for line in found.log] == ["0.3000", "0.4000", "0.2000"]
+
+
+def test_blocks_go_back_to_float_while_each_brings_a_tenth(data, monkeypatch, tmp_path):
+    """The second block helps, the third no more: the file of two is kept, whatever is left."""
+    quantizer, found = Quantizer(SOURCE, settings(data), [], tmp_path), Found(float_blocks=["/a/"])
+    few = Numbers(quantizer, monkeypatch, {"start": 0.3, "mean /a/ /b/": 0.2, "mean /a/ /b/ /c/": 0.19})
+    path = nearer(quantizer, few, found, Path("start"), ["/b/", "/c/", "/d/"])
+    assert path == "mean /a/ /b/"
+    assert found.float_blocks == ["/a/", "/b/"]
+    assert few.asked == ["start", "mean /a/ /b/", "mean /a/ /b/ /c/"]
+
+
+def test_the_thorough_search_does_both(data, monkeypatch, tmp_path):
+    """Ranges first, then the AP, then further blocks; without it neither is tried."""
+    for thorough, expected in ((True, "nearer"), (False, "trial")):
+        quantizer = Quantizer(SOURCE, settings(data, thorough=thorough), [], tmp_path)
+        monkeypatch.setattr(quantizer, "make", lambda *_: SOURCE)
+        monkeypatch.setattr(q, "aps", lambda *_: {"all": 0.9})
+        monkeypatch.setattr(q, "nearest_ranges", lambda *_: "extremes")
+        monkeypatch.setattr(q, "nearer", lambda *_: Path("nearer"))
+        path = search(quantizer, [])[0]
+        assert (path == Path("nearer")) is (expected == "nearer")
+        assert quantizer.calibrate == ("extremes" if thorough else "mean")
 
 
 def test_a_network_that_int8_always_harms_is_given_up(data, monkeypatch, tmp_path):

@@ -20,6 +20,7 @@ from bystander.cli_web import token_of
 from bystander.errors import SettingsError
 from bystander.web import tls
 from bystander.web.certificate import own_certificate
+from bystander.web.live import server
 from bystander.web.serve import Server
 from bystander.web.settings import WebSettings
 from web_site import SLOW_S, wait
@@ -61,6 +62,24 @@ def test_it_serves_on_loopback_and_ends_on_a_signal(tmp_path):
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
         assert (process.wait(SLOW_S), rest) == (0, "")
+
+
+@pytest.mark.parametrize(("device", "says"), [("abacus", "this machine has cpu fp32"), ("coreml", "it has cpu fp32")])
+def test_a_device_that_is_not_there_is_told_before_serving(device, says, tmp_path, capsys):
+    """One line with what there is, and exit code 2, instead of a fault in the first film."""
+    assert main(["web", "--port", "0", "--data", str(tmp_path), "--device", device]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_live_sessions_compute_where_it_was_asked_for(tmp_path, monkeypatch):
+    """``--device`` holds for going live, not for films alone."""
+    asked = []
+    monkeypatch.setattr(server, "open_model", lambda name, runtime: asked.append((name, runtime.device)) or object())
+    live = server.Live(WebSettings(data=tmp_path, model="n-face", device="cpu"))
+    live.detectors(640)
+    assert asked == [("n-face", "cpu")]
 
 
 def test_bound_elsewhere_it_makes_a_token_and_serves_https(tmp_path):

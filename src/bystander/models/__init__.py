@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from bystander.models.runtimes import Runtime
 
 log = logging.getLogger("bystander")
+# Importing openvino tells Google Analytics so, from a forked process, unless this package of its is not to be had.
+# Nothing may leave the machine, and a fork beside other threads can hang.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
 WEIGHTS = Path(__file__).parent / "weights"
 DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
@@ -56,7 +60,8 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
     ModelError when the model is not to be had, SettingsError when the runtime is not.
     """
     from bystander.models.guarded import FIRST_S, GuardedModel
-    from bystander.models.runtimes import PLAIN, open_runtime
+    from bystander.models.runtimes import PLAIN, file_for, open_runtime
+    from bystander.models.tensorrt import building
 
     weights = read_weights(name)
     if settings is None:
@@ -69,11 +74,33 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
     if runtime == PLAIN:
         return plain()
     try:
-        fast = open_runtime(weights, runtime, settings.imgsz, prompt=settings.prompt)
+        with building(file_for(weights, runtime), runtime, settings.imgsz):
+            fast = open_runtime(weights, runtime, settings.imgsz, prompt=settings.prompt)
     except ModelError as e:
         log.warning("%s; going on with the plain processor runtime", e)
         return plain()
-    return GuardedModel(fast, plain, FIRST_S[runtime.device == "tensorrt"])
+    guarded = GuardedModel(fast, plain, FIRST_S[runtime.device == "tensorrt"])
+    return guarded if proved(guarded, plain(), settings.size) else plain()
+
+
+def proved(fast: Model, plain: Model, size: tuple[int, int]) -> bool:
+    """Whether the two agree on drawn faces; if not, a line has said so.
+
+    Asked each time, for a runtime may be forced, kept figures may be wrong, a driver may have been changed. One that
+    fails does so here, before there is a film of which a frame would have to be covered whole.
+    """
+    from bystander.models.auto import fault_of
+    from bystander.models.drawing import picture
+
+    images = picture(*size)
+    want = plain(images)
+    try:
+        fault = fault_of(fast(images), want)
+    except ModelError:
+        return False  # ``GuardedModel`` has told
+    if fault:
+        log.warning("%s: %s; going on with the plain processor runtime", fast.id, fault)
+    return not fault
 
 
 def choose(weights: Weights, settings: RuntimeSettings) -> tuple[Runtime, list[Measured]]:

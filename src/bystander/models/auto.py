@@ -25,8 +25,8 @@ import numpy as np
 from bystander.errors import ModelError
 from bystander.models import Weights, int8_beside
 from bystander.models.folders import cache_folder
-from bystander.models.runtimes import PLAIN, Runtime
-from bystander.models.tensorrt import gpu
+from bystander.models.runtimes import PLAIN, Runtime, file_for
+from bystander.models.tensorrt import gpu, has_engine
 from bystander.types import F32
 
 log = logging.getLogger("bystander")
@@ -35,8 +35,9 @@ TIMEOUT_S = 30.0  # for one candidate; engines that take longer are built ahead
 GAIN = 0.9  # of the plain runtime's time: less is not worth another library
 CANDIDATE = 0.1  # score from which a row may become a face
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 0.10  # of the box's longer side; of 1
+INCOMPARABLE = "its predictions cannot be compared with plain fp32"
 MOST = 0.95  # of the candidate rows must keep to these
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "tensorrt")
 
 
@@ -60,7 +61,7 @@ def measured(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int
     """A row for each runtime, plain fp32 first, from the cache where it fits. ``size``: height, width in px."""
     todo = [PLAIN, *(r for r in runtimes if r != PLAIN)]
     versions = versions_here(weights)
-    key = cache_key(todo, size, versions)
+    key = cache_key(size, [*versions, *(f"engine of {r}" for r in todo if is_built(weights, r, size))])
     try:
         path = cache_folder() / "runtimes.json"
     except ModelError as e:
@@ -82,7 +83,15 @@ def best_of(rows: Sequence[Measured], fits: Sequence[Runtime]) -> Runtime:
     return plain.runtime if PLAIN in fits and best.ms > GAIN * plain.ms else best.runtime
 
 
+def is_built(weights: Weights, runtime: Runtime, size: tuple[int, int]) -> bool:
+    """Whether it is TensorRT with an engine that waits: loading one takes a moment, building it takes minutes."""
+    return runtime.device == "tensorrt" and has_engine(file_for(weights, runtime), runtime.precision, max(size))
+
+
 def probe_all(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, int]) -> list[Measured]:
+    """Measure them, the first being plain fp32, which the others are compared with."""
+    if sys.stderr.isatty():  # somebody waits
+        log.warning("measuring once which of %d runtimes is the fastest here for %d px", len(runtimes), max(size))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / weights.path.name
         model.write_bytes(weights.data)
@@ -92,7 +101,9 @@ def probe_all(weights: Weights, runtimes: Sequence[Runtime], size: tuple[int, in
         rows = [judged(first, reference, reference)]
         for runtime in runtimes[1:]:
             if first.fault:  # the machine is too busy to measure anything; the others would only take as long
-                rows.append(Measured(runtime.device, runtime.precision, 0.0, 0.0, 0.0, "not measured: cpu fp32 failed"))
+                rows.append(failed(runtime, "not measured: cpu fp32 failed"))
+            elif runtime.device == "tensorrt" and not is_built(weights, runtime, size):
+                rows.append(failed(runtime, "has no engine for this size yet; bystander engine build makes it"))
             else:
                 row, predictions = probe_one(model, runtime, size)
                 rows.append(judged(row, predictions, reference))
@@ -110,26 +121,40 @@ def probe_one(model: Path, runtime: Runtime, size: tuple[int, int]) -> tuple[Mea
         row = Measured(runtime.device, runtime.precision, float(figures["ms"]), float(figures["first_s"]), 0.0, "")
         return row, np.load(out, allow_pickle=False)
     except subprocess.TimeoutExpired:
-        hint = "bystander engine build gets it ready" if runtime.device == "tensorrt" else "--recalibrate tries again"
-        fault = f"not ready within {TIMEOUT_S:.0f} s; {hint}"
+        fault = f"not ready within {TIMEOUT_S:.0f} s; --recalibrate tries again"
     except subprocess.CalledProcessError as e:
         last = (e.stderr.strip().splitlines() or ["no message"])[-1]
         fault = f"failed ({last.rpartition('Error: ')[2][:160]})"
     except (OSError, ValueError, KeyError, IndexError) as e:
         fault = f"gave no figures ({type(e).__name__})"
-    return Measured(runtime.device, runtime.precision, 0.0, 0.0, 0.0, fault), None
+    return failed(runtime, fault), None
+
+
+def failed(runtime: Runtime, fault: str) -> Measured:
+    return Measured(runtime.device, runtime.precision, 0.0, 0.0, 0.0, fault)
 
 
 def judged(row: Measured, predictions: F32 | None, reference: F32 | None) -> Measured:
     """The row with its difference to the reference, and a fault where that is too large."""
     if row.fault or predictions is None:
         return row
-    if reference is None or predictions.shape != reference.shape or not np.isfinite(predictions).all():
-        return replace(row, fault="its predictions cannot be compared with plain fp32")
+    if reference is None or not comparable(predictions, reference):
+        return replace(row, fault=INCOMPARABLE)
+    box, _ = differences(predictions, reference)
+    return replace(row, difference=round(box, 5), fault=fault_of(predictions, reference))
+
+
+def fault_of(predictions: F32, reference: F32) -> str:
+    """In what they differ too much from the reference; empty where they agree."""
+    if not comparable(predictions, reference):
+        return INCOMPARABLE
     box, score = differences(predictions, reference)
     agrees = box <= BOX_TOLERANCE and score <= SCORE_TOLERANCE
-    fault = "" if agrees else f"its boxes differ by {box:.0%} of their size, its scores by {score:.2f}"
-    return replace(row, difference=round(box, 5), fault=fault)
+    return "" if agrees else f"its boxes differ by {box:.0%} of their size, its scores by {score:.2f}"
+
+
+def comparable(predictions: F32, reference: F32) -> bool:
+    return predictions.shape == reference.shape and bool(np.isfinite(predictions).all())
 
 
 def differences(got: F32, want: F32) -> tuple[float, float]:
@@ -154,8 +179,8 @@ def versions_here(weights: Weights) -> list[str]:
     return [*packages, f"{os.cpu_count()} processors {machine}", f"gpu {' '.join(gpu())}", *models]
 
 
-def cache_key(runtimes: Sequence[Runtime], size: tuple[int, int], versions: Sequence[str]) -> str:
-    parts = [str(FORMAT), str(size), *map(str, runtimes), *versions]
+def cache_key(size: tuple[int, int], versions: Sequence[str]) -> str:
+    parts = [str(FORMAT), str(size), *versions]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
@@ -177,13 +202,13 @@ def installed(name: str) -> str:
 
 
 def recall(path: Path, key: str, runtimes: Sequence[Runtime]) -> list[Measured] | None:
-    """The rows kept under ``key``; None when there are none or anything about them is odd."""
+    """The rows kept for ``runtimes`` under ``key``; None when one is missing or anything about them is odd."""
     try:
-        rows = [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))[key]["rows"]]
-        fits = [r.runtime for r in rows] == list(runtimes) and all(map(sound, rows))
+        kept = [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))[key]["rows"]]
+        rows = {row.runtime: row for row in kept}
+        return [rows[r] for r in runtimes] if all(map(sound, kept)) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return rows if fits else None
 
 
 def sound(row: Measured) -> bool:

@@ -26,6 +26,7 @@ STROKES = (
     (0.07, 0.12, 0.07, 0.25, 1, 0.5, (0.50, 0.33, 0.27)), (0, 0.28, 0.17, 0.06, 1, 0.8, (0.50, 0.30, 0.26)),
     (0, 0.55, 0.32, 0.08, 1.2, 1.0, (0.62, 0.25, 0.24)),
 )  # fmt: skip
+FADED = 2.0  # over a softness: so many sizes beyond its edge a stroke has faded to a ten-millionth
 
 
 def picture(height: int, width: int) -> F32:
@@ -39,10 +40,20 @@ def picture(height: int, width: int) -> F32:
 
 
 def draw_face(image: F32, x: float, y: float, tall: float) -> None:
-    """Paint a face into ``image`` (h, w, 3): its middle and its height in px."""
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    across, down = (columns - x) / (0.37 * tall), (rows - y) / (0.5 * tall)  # -1 to 1 within the face
+    """Paint a face into ``image`` (h, w, 3): its middle and its height in px. A stroke touches what is near."""
+    half_w, half_h = 0.37 * tall, 0.5 * tall  # px; -1 to 1 is within the face
     for sx, sy, wide, high, soft, strength, rgb in STROKES:
-        distance = np.hypot((across - sx) / wide, (down - sy) / high)
+        reach = 1 + FADED / soft
+        left, right = span(x + sx * half_w, wide * half_w * reach, image.shape[1])
+        top, bottom = span(y + sy * half_h, high * half_h * reach, image.shape[0])
+        rows, columns = np.mgrid[top:bottom, left:right].astype(np.float32)
+        distance = np.hypot(((columns - x) / half_w - sx) / wide, ((rows - y) / half_h - sy) / high)
         share = strength / (1 + np.exp(np.clip(8 * soft * (distance - 1), -40, 40)))
-        image += share[..., None] * (np.array(rgb, np.float32) - image)
+        part = image[top:bottom, left:right]
+        part += share[..., None] * (np.array(rgb, np.float32) - part)
+
+
+def span(middle: float, half: float, length: int) -> tuple[int, int]:
+    """First and one past the last px within ``half`` of the middle; the same where none is inside."""
+    first = min(max(0, int(middle - half)), length)
+    return first, max(first, min(length, int(middle + half) + 2))

@@ -17,6 +17,7 @@ from bystander.models.onnx import OnnxModel
 from bystander.processors import processors
 from bystander.types import Model
 
+ort.disable_telemetry_events()  # which it has on Windows
 # ONNX Runtime's execution providers, and the precisions that each can turn a plain fp32 file into
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", ("fp32",)),
@@ -62,12 +63,18 @@ def available(weights: Weights) -> tuple[Runtime, ...]:
     return (*found, *(Runtime(d, "int8") for d in devices if weights.int8 and d in INT8))
 
 
+def file_for(weights: Weights, runtime: Runtime) -> Weights:
+    """The file that a runtime reads."""
+    return weights.int8 if runtime.precision == "int8" and weights.int8 else weights
+
+
 def candidates(device: str, precision: str, weights: Weights) -> tuple[Runtime, ...]:
     """The available runtimes that fit what was asked for. SettingsError with what there is when none does."""
+    have = available(weights)
+    here = ", ".join(map(str, have))
     for value, known, key in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in known:
-            raise SettingsError(f"{key} {value!r}: choose {', '.join(known)}")
-    have = available(weights)
+            raise SettingsError(f"{key} {value!r}: choose {', '.join(known)}; this machine has {here}")
     fits = tuple(r for r in have if device in ("auto", r.device) and precision in ("auto", r.precision))
     if fits:
         return fits
@@ -75,8 +82,7 @@ def candidates(device: str, precision: str, weights: Weights) -> tuple[Runtime, 
     if precision == "int8" and not weights.int8 and not hint:
         hint = f"int8 needs its own file, {int8_beside(weights.path).name}; bystander-lab quantize makes it"
     raise SettingsError(
-        f"{Runtime(device, precision)}: not on this machine; it has {', '.join(map(str, have))}"
-        + (f" ({hint})" if hint else "")
+        f"{Runtime(device, precision)}: not on this machine; it has {here}" + (f" ({hint})" if hint else "")
     )
 
 

@@ -35,14 +35,14 @@ END_S = 10.0  # so long may pipelines take to end with the server
 class Detectors:
     """The model, opened at the first use, for all sessions; it may be called from several threads."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.lock = name, threading.Lock()
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self.device, self.lock = name, device, threading.Lock()
         self.model: Model | None = None
 
     def opened(self) -> Model:
         with self.lock:
             if self.model is None:
-                self.model = open_model(self.name, RuntimeSettings())
+                self.model = open_model(self.name, RuntimeSettings(self.device))
             return self.model
 
     def __call__(self, px: int) -> Detect:
@@ -57,7 +57,7 @@ class Detectors:
 class Live:
     def __init__(self, settings: WebSettings, make_detector: MakeDetector | None = None) -> None:
         self.settings, self.loop, self.lock = settings, Loop(), threading.Lock()
-        self.detectors = Detectors(settings.model)
+        self.detectors = Detectors(settings.model, settings.device)
         self.make_detector = make_detector or self.detectors
         self.sessions: dict[str, Session] = {}
         self.threads: list[threading.Thread] = []  # of pipelines, also of those that are about to end

@@ -17,7 +17,16 @@ from bystander_lab.evaluate import drops, still_frame
 from bystander_lab.export import export
 from bystander_lab.loss import class_loss
 from bystander_lab.model import load_checkpoint, yolov5
-from bystander_lab.role_eval import Judged, confusion, evaluate_roles, evidence_ap, judge_faces, operating_point
+from bystander_lab.role_eval import (
+    Judged,
+    confusion,
+    evaluate_roles,
+    evidence_ap,
+    judge_faces,
+    look,
+    operating_point,
+    role_intervals,
+)
 from bystander_lab.roles import ROLES, load_roles
 from bystander_lab.train import TrainSettings, train
 from bystander_lab.transfer import start_from
@@ -180,10 +189,10 @@ def found(*rows):
 def test_a_perfect_detector_scores_one_and_a_swapped_one_is_seen(root, tmp_path):
     """Right roles give AP 1 and no bystander kept; swapped roles give an empty diagonal."""
     path = write(tmp_path / "val.jsonl", row(file="WIDER_val/images/a/0.png"))
-    right = evaluate_roles([path], root, lambda _: found((SUBJECT, 0.9, 0.95), (OTHER, 0.8, 0.05)))
+    right = evaluate_roles(*look([path], root, lambda _: found((SUBJECT, 0.9, 0.95), (OTHER, 0.8, 0.05))))
     assert right["role_ap"] == {"interview": 1.0, "background": 1.0}
     assert right["curve"][0] == {"threshold": 0.5, "keep_precision": 1, "keep_recall": 1, "bystanders_kept": 0}
-    swapped = evaluate_roles([path], root, lambda _: found((SUBJECT, 0.9, 0.1), (OTHER, 0.8, 0.9)))
+    swapped = evaluate_roles(*look([path], root, lambda _: found((SUBJECT, 0.9, 0.1), (OTHER, 0.8, 0.9))))
     assert swapped["confusion"]["interview"] == {"interview": 0, "background": 1, "not found": 0}
     assert swapped["curve"][0]["keep_precision"] == 0
 
@@ -195,6 +204,17 @@ def test_a_subject_that_is_not_found_is_not_kept():
     assert operating_point(judged, 0.99)["keep_precision"] is None
     assert confusion(judged)["interview"]["not found"] == 1
     assert evidence_ap(judged) == 1.0
+
+
+def test_figures_of_roles_follow_how_often_a_face_counts():
+    """A face counted twice changes every figure as if it were there twice; films are resampled as a whole."""
+    judged = [Judged(True, 0.9, group="a"), Judged(True, 0.3, group="a"), Judged(False, 0.8, group="b")]
+    weight, again = np.array([1, 2, 0]), [judged[0], judged[1], judged[1]]
+    assert operating_point(judged, 0.5, weight) == operating_point(again, 0.5)
+    assert evidence_ap(judged, np.array([2, 0, 1])) == evidence_ap([judged[0], judged[0], judged[2]])
+    sure = role_intervals(judged)["curve"][0]
+    assert sure["keep_recall"] == (0.5, 0.5)  # whichever films are drawn, both subjects are of the same one
+    assert sure["keep_precision"] == (0, 1)
 
 
 def test_weak_detections_do_not_count_as_found():

@@ -1,4 +1,4 @@
-"""``bystander-lab``: label, train, evaluate, export, explain. With ``eval_cli`` and ``explain_cli`` what reads the lab's arguments."""
+"""``bystander-lab``: with ``train_cli``, ``eval_cli`` and ``explain_cli`` what reads the lab's arguments."""
 
 from __future__ import annotations
 
@@ -8,34 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bystander_lab.eval_cli import add_eval, cmd_eval, models_of, task_names
+from bystander_lab.eval_cli import add_eval, cmd_eval, models_of
 from bystander_lab.explain_cli import add_explain, cmd_explain
+from bystander_lab.train_cli import add_average, add_train, cmd_average, cmd_train
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="bystander-lab", description=__doc__)
-    sub = p.add_subparsers(dest="command", required=True)
-    t = sub.add_parser("train", help="train a detector on data in the WIDER FACE layout")
-    t.add_argument("--task", choices=("face", "roles"), default="face", help="roles: tell subjects from others")
-    t.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
-    t.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
-    t.add_argument(
-        "--data-weight", type=float, nargs="+", default=(), metavar="W", help="how often each folder is drawn"
+    p = argparse.ArgumentParser(
+        prog="bystander-lab", description="Label, train, evaluate, export, explain: the lab behind the detector."
     )
-    t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
-    t.add_argument("--model", choices=("p", "n", "s"), default="n", help="p: half of n's channels, untried")
-    t.add_argument("--imgsz", type=int, default=416)
-    t.add_argument("--epochs", type=float, default=100, help="passes over the images, each a quarter of a mosaic")
-    t.add_argument("--minutes", type=float, default=0, help="end the schedule after this much training instead")
-    t.add_argument("--batch", type=int, default=32)
-    t.add_argument("--lr", type=float, default=2e-3)
-    t.add_argument("--mosaic", type=float, default=0.75, help="share of mosaics")
-    t.add_argument("--workers", type=int, default=1)
-    t.add_argument("--device", default="cpu")
-    t.add_argument("--weights", type=Path, help="start from this checkpoint or exported ONNX file")
-    t.add_argument("--cache", type=Path, default=Path("~/.cache/bystander-lab"), help="folder for the shrunk images")
-    t.add_argument("--cache-long", type=int, default=512, help="long side of the shrunk images")
-    t.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    sub = p.add_subparsers(dest="command", required=True)
+    add_train(sub)
     add_eval(sub)
     b = sub.add_parser("label", help="a page on this machine to label faces and roles in one's own videos")
     b.add_argument("sources", type=Path, nargs="+", metavar="IN", help="videos and pictures")
@@ -48,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
+    add_average(sub)
     add_quantize(sub)
     add_explain(sub)
     return p
@@ -63,25 +47,6 @@ def add_quantize(sub: Any) -> None:
     q.add_argument("--images", type=int, default=64, help="training images for the ranges (default 64)")
     q.add_argument("--trial", type=int, default=200, help="others for the search (default 200)")
     q.add_argument("--max-drop", type=float, default=0.003, help="AP that the search may lose (default 0.003)")
-
-
-def cmd_train(a: argparse.Namespace) -> None:
-    from bystander_lab.data import DataSettings, training_samples
-    from bystander_lab.train import TrainSettings, train
-    from bystander_lab.widerface import DataError
-
-    names = task_names(a)
-    weights = tuple(a.data_weight)
-    if weights and (len(weights) != len(a.data) or not all(0 < w < math.inf for w in weights)):
-        raise DataError(f"--data-weight: give one number above 0 for each of the {len(a.data)} --data folders")
-    data = DataSettings(
-        tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic, root_weights=weights, roles=tuple(a.roles)
-    )
-    steps = max(1, round(a.epochs * len(training_samples(data)) / a.batch))
-    print(train(TrainSettings(
-        data, a.run, size=a.model, names=names, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes,
-        lr=a.lr, workers=a.workers, device=a.device, resume=a.resume,
-    )))  # fmt: skip
 
 
 def cmd_label(a: argparse.Namespace) -> None:
@@ -134,7 +99,7 @@ def cmd_quantize(a: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label, "quantize": cmd_quantize,
-    "explain": cmd_explain,
+    "explain": cmd_explain, "average": cmd_average,
 }  # fmt: skip
 
 
@@ -162,4 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as e:
         print(f"bystander-lab: {e.filename or a.command}: {e.strerror or e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"bystander-lab: {a.command} interrupted", file=sys.stderr)
+        return 130
     return 0

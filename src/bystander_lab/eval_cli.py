@@ -59,6 +59,7 @@ def cmd_eval(a: argparse.Namespace) -> None:
 
 def cmd_eval_faces(a: argparse.Namespace) -> None:
     from bystander_lab.breakdown import faces_found, render_breakdown, shares
+    from bystander_lab.checkpoint import write_text
     from bystander_lab.evaluate import detector, intervals, largest_difference, render, render_intervals, run, tables
     from bystander_lab.widerface import DataError, load_widerface
     from bystander_lab.worst import false_alarms, missed, write_sheet
@@ -84,7 +85,8 @@ def cmd_eval_faces(a: argparse.Namespace) -> None:
     if a.worst:
         for name, mistakes in (("missed", missed), ("false_alarms", false_alarms)):
             print("\n".join(write_sheet(mistakes(samples, last), a.worst / f"{name}.png")))
-    write_report(a.json, report)
+    if a.json:
+        write_text(a.json, json.dumps(finite(report), indent=1))
     if apart > AGREEMENT:
         raise DataError(f"{a.weights}: the exported model differs from torch by {apart:.4f} AP, over {AGREEMENT}")
 
@@ -93,6 +95,7 @@ def cmd_eval_roles(a: argparse.Namespace) -> None:
     """Roles on the exported model; with ``--against`` its face AP beside the face model's. DataError when it fell."""
     from bystander_lab import role_eval
     from bystander_lab.breakdown import faces_kept, render_roles_breakdown, shares
+    from bystander_lab.checkpoint import write_text
     from bystander_lab.evaluate import MAX_DROP, detector, drops, evaluate, render
     from bystander_lab.widerface import DataError
     from bystander_lab.worst import write_sheet, wrong_roles
@@ -118,7 +121,8 @@ def cmd_eval_roles(a: argparse.Namespace) -> None:
         print(render(aps))
         fell = drops(aps[before.id], aps[model.id])
         report["face_ap"] = aps
-    write_report(a.json, report)
+    if a.json:
+        write_text(a.json, json.dumps(finite(report), indent=1))
     if fell:
         lost = ", ".join(f"{name} by {by:.3f}" for name, by in fell.items())
         raise DataError(f"face AP fell by more than {MAX_DROP}: {lost}")
@@ -146,14 +150,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def write_report(path: Path | None, report: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    if path:
-        part = path.with_name(f"{path.name}.partial")
-        try:
-            part.write_text(json.dumps(finite(report), indent=1), encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)

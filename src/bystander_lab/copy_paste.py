@@ -54,5 +54,5 @@ def paste(
         x, y = int(rng.integers(0, columns - width + 1)), int(rng.integers(0, rows - height + 1))
         if not boxes.iou(np.array([[x, y, x + width, y + height]], np.float32), taken).any():
             image[y : y + height, x : x + width] = cv2.resize(patch, (width, height), interpolation=cv2.INTER_LINEAR)
-            return (box + (x, y, x, y)).astype(np.float32)
+            return (box + np.array([x, y, x, y])).astype(np.float32)
     return None

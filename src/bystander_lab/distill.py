@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bystander_lab.explain.rebuild import rebuild
 from bystander_lab.loss import BOX_GAIN, LEVEL_BALANCE, OBJ_GAIN, ciou, decode_cells

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bystander_lab.checkpoint import keep_newest, restate, save, write_text
 from bystander_lab.data import DataSettings, some_pictures, training_batches

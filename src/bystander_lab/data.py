@@ -18,8 +18,8 @@ from bystander_lab.augment import UNKNOWN, Example, augment, whole
 from bystander_lab.cache import ImageCache, open_cache
 from bystander_lab.copy_paste import paste_faces
 from bystander_lab.loss import Targets
-from bystander_lab.roles import load_roles
-from bystander_lab.widerface import DataError, Sample, load_widerface
+from bystander_lab.roles import load_faces, load_roles
+from bystander_lab.widerface import DataError, Sample
 
 Labelled = tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]  # picture, xyxy, ignore, role: see augment.Example
 # How often an image is drawn, by event prefix; others 1. Up: varied scenes with several true faces. Down: dense tiny
@@ -123,7 +123,7 @@ def collate(batch: list[Labelled]) -> tuple[Tensor, Targets]:
 
 def training_samples(settings: DataSettings) -> list[Sample]:
     """All training images of all roots, or those with roles. DataError when there is nothing to learn from."""
-    samples = [s for root in settings.roots for s in load_widerface(root, "train")]
+    samples = [s for root in settings.roots for s in load_faces(root, "train")]
     if settings.roles:
         samples = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
     if not any((~s.invalid).any() for s in samples):

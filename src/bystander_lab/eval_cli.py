@@ -16,7 +16,9 @@ KEEP = 0.8  # evidence from which the product keeps somebody, and of which the t
 
 def add_eval(sub: Any) -> None:
     e = sub.add_parser("eval", help="AP on the validation split, on torch and on the shipped runtime")
-    e.add_argument("--data", type=Path, required=True)
+    e.add_argument(
+        "--data", type=Path, required=True, help="folder in the WIDER FACE layout, or of bystander-lab label"
+    )
     e.add_argument(
         "--weights", type=Path, help="checkpoint (compared with its export) or ONNX; default: the shipped one"
     )
@@ -61,10 +63,11 @@ def cmd_eval_faces(a: argparse.Namespace) -> None:
     from bystander_lab.breakdown import faces_found, render_breakdown, shares
     from bystander_lab.checkpoint import write_text
     from bystander_lab.evaluate import detector, intervals, largest_difference, render, render_intervals, run, tables
-    from bystander_lab.widerface import DataError, load_widerface
+    from bystander_lab.roles import load_faces
+    from bystander_lab.widerface import DataError
     from bystander_lab.worst import false_alarms, missed, write_sheet
 
-    samples = load_widerface(a.data, "val")
+    samples = load_faces(a.data, "val")
     results = {model.id: run(samples, detector(model)) for model in models_of(a.weights)}
     aps = {name: tables(a.data, samples, r) for name, r in results.items()}
     print(render(aps))

@@ -23,7 +23,8 @@ from bystander_lab.ap import ImageResult, average_precision, rank
 from bystander_lab.bootstrap import Interval, interval
 from bystander_lab.markdown import table as markdown
 from bystander_lab.model import YOLOv5
-from bystander_lab.widerface import DataError, Sample, load_widerface, read_image
+from bystander_lab.roles import load_faces
+from bystander_lab.widerface import DataError, Sample, read_image
 
 HEIGHTS = (0, 10, 16, 32)  # px at long side 640
 LONG = 640
@@ -134,8 +135,8 @@ def render_intervals(found: Intervals) -> str:
 
 
 def evaluate(root: Path, find: Find, split: str = "val") -> Table:
-    """The table for a data set in the WIDER layout. DataError when that layout or an image is broken."""
-    samples = load_widerface(root, split)
+    """The table for a data set. DataError when its layout or an image is broken."""
+    samples = load_faces(root, split)
     return tables(root, samples, run(samples, find), split)
 
 

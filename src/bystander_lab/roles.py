@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bystander import boxes
-from bystander_lab.widerface import DataError, Sample
+from bystander_lab.widerface import DataError, Sample, load_widerface
 
 ROLES = ("interview", "background")
 SAME = 0.5  # IoU above which a box of the face set is the face with a role
@@ -45,6 +45,17 @@ def load_roles(path: Path, roots: Iterable[Path], faces: Iterable[Sample] = ()) 
     if not samples:
         raise DataError(f"{path}: holds no image")
     return samples
+
+
+def load_faces(root: Path, split: str) -> list[Sample]:
+    """All samples of a folder in the WIDER FACE layout, or of one that ``bystander-lab label`` made, without its roles.
+
+    DataError when it is neither.
+    """
+    labelled = root / f"{split}.jsonl"
+    if labelled.is_file() and not (root / "wider_face_split").is_dir():
+        return [replace(s, role=None) for s in load_roles(labelled, ())]
+    return load_widerface(root, split)
 
 
 def sample_of(row: dict[str, Any], folders: Iterable[Path]) -> Sample:

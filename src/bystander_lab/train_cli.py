@@ -55,7 +55,7 @@ def add_data(p: argparse.ArgumentParser) -> None:
     """What ``data_settings`` reads."""
     p.add_argument("--task", choices=("face", "roles"), default="face", help="roles: tell subjects from others")
     p.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout, or of label")
     p.add_argument(
         "--data-weight", type=float, nargs="+", default=(), metavar="W", help="how often each folder is drawn"
     )

@@ -12,7 +12,7 @@ from bystander.stages.detector import Detector
 from bystander.types import Detections
 from bystander_lab.augment import Example, mosaic, whole
 from bystander_lab.cli import main
-from bystander_lab.data import DataSettings, role_weights, training_batches
+from bystander_lab.data import DataSettings, role_weights, training_batches, training_samples
 from bystander_lab.evaluate import drops, still_frame
 from bystander_lab.export import export
 from bystander_lab.loss import class_loss
@@ -27,7 +27,7 @@ from bystander_lab.role_eval import (
     operating_point,
     role_intervals,
 )
-from bystander_lab.roles import ROLES, load_roles
+from bystander_lab.roles import ROLES, load_faces, load_roles
 from bystander_lab.train import TrainSettings, train
 from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError, Sample, load_widerface
@@ -204,6 +204,21 @@ def test_a_subject_that_is_not_found_is_not_kept():
     assert operating_point(judged, 0.99)["keep_precision"] is None
     assert confusion(judged)["interview"]["not found"] == 1
     assert evidence_ap(judged) == 1.0
+
+
+def test_labelled_films_teach_faces_too(root, tmp_path):
+    """A folder of bystander-lab label is face data as it is, with an ignore region over a picture that is incomplete."""
+    folder = tmp_path / "own"
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images/0.png"), np.zeros((80, 120, 3), np.uint8))
+    write(folder / "train.jsonl", row(file="images/0.png", complete=False))
+    (sample,) = load_faces(folder, "train")
+    assert sample.role is None
+    assert sample.invalid.tolist() == [False, False, True]
+    settings = DataSettings((root, folder), imgsz=64, cache=tmp_path / "c")
+    assert len(training_samples(settings)) == len(load_faces(root, "train")) + 1
+    with pytest.raises(DataError, match="not found"):
+        load_faces(folder, "val")
 
 
 def test_figures_of_roles_follow_how_often_a_face_counts():

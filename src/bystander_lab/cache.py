@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def open_cache(samples: list[Sample], long_side: int, folder: Path) -> ImageCach
 def make_cache(samples: list[Sample], long_side: int, path: Path, index_path: Path) -> None:
     """Pixels first, then the index that makes them count: what was begun and not ended is never read."""
     index, offset = [], 0
-    parts = [p.with_name(f"{p.name}.{os.getpid()}.partial") for p in (path, index_path)]
+    parts = [p.with_name(f"{p.name}.partial") for p in (path, index_path)]  # of a killed run: written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with parts[0].open("wb") as f, ThreadPoolExecutor(4) as pool:

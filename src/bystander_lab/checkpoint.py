@@ -74,7 +74,7 @@ def average(paths: list[Path]) -> tuple[YOLOv5, dict[str, Any]]:
                 total[k] += v.double()
     mean = {k: (v / len(paths)).to(first["ema"][k].dtype) if v.is_floating_point() else v for k, v in total.items()}
     model.load_state_dict(mean)
-    return model, {k: first[k] for k in ("size", "names", "imgsz")} | {"averaged": [str(p) for p in paths]}
+    return model, {"size": first["size"], "names": first["names"], "imgsz": first.get("imgsz", 416)}
 
 
 @torch.no_grad()

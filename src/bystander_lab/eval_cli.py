@@ -50,8 +50,8 @@ def cmd_eval(a: argparse.Namespace) -> None:
     names = task_names(a)
     if a.json and not a.json.absolute().parent.is_dir():  # told now, not after the work
         raise DataError(f"{a.json}: its folder does not exist; make it first")
-    if a.worst:
-        a.worst.mkdir(parents=True, exist_ok=True)
+    if a.worst and a.worst.exists() and not a.worst.is_dir():
+        raise DataError(f"{a.worst}: --worst names a folder, this is a file")
     torch.set_num_threads(1)  # two images at a time are faster than two threads on one
     if len(names) > 1:
         cmd_eval_roles(a)

@@ -47,6 +47,7 @@ class TrainSettings:
     save_every_s: float = 120.0
     resume: bool = False
     seed: int = 0
+    statistics: int = 64  # batches on which the average's batch norms are taken anew at the end
     keep: int = 0  # how many of the newest checkpoints stay beside the last, to be averaged
     nwd_under_px: float = 0.0  # faces lower than this are judged by their Wasserstein distance instead of CIoU
     teacher: Path | None = None  # a face detector, checkpoint or ONNX, whose answers are learnt too
@@ -227,7 +228,7 @@ def train(s: TrainSettings) -> Path:
             totals.zero_()
             logged, since = step, now
     checkpoint()
-    restate(average, (x.to(device) for x in some_pictures(s.data, s.batch, s.seed, STATISTICS_BATCHES)))
+    restate(average, (x.to(device) for x in some_pictures(s.data, s.batch, s.seed, s.statistics)))
     checkpoint()
     if (s.run / "log.jsonl").exists():
         plot_curves(s.run)

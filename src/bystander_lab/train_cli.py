@@ -12,9 +12,10 @@ from bystander_lab.eval_cli import task_names
 if TYPE_CHECKING:
     from bystander_lab.data import DataSettings
 
+STATISTICS = 64  # batches of 16 pictures on which batch norms are taken anew
 # argument -> least value, largest value
 LIMITS = {
-    "imgsz": (32, 4096), "epochs": (0, math.inf), "steps": (0, math.inf), "minutes": (0, math.inf), "batch": (1, 4096),
+    "imgsz": (32, 4096), "epochs": (0, 1e6), "steps": (0, 1e9), "minutes": (0, 1e6), "batch": (1, 4096),
     "lr": (1e-9, 10), "ema": (0, 0.999999), "mosaic": (0, 1), "copy_paste": (0, 1), "nwd": (0, 64), "workers": (0, 256),
     "keep": (0, 1000), "teacher_weight": (0, 100), "cache_long": (64, 8192),
 }  # fmt: skip
@@ -117,7 +118,6 @@ def cmd_train(a: argparse.Namespace) -> None:
 def cmd_average(a: argparse.Namespace) -> None:
     from bystander_lab.checkpoint import average, restate, save
     from bystander_lab.data import some_pictures
-    from bystander_lab.train import STATISTICS_BATCHES
     from bystander_lab.widerface import DataError
 
     names = task_names(a)
@@ -129,6 +129,6 @@ def cmd_average(a: argparse.Namespace) -> None:
     if tuple(model.names) != names:
         raise DataError(f"{a.checkpoints[0]}: tells {', '.join(model.names)}; that does not go with --task {a.task}")
     data = data_settings(a, a.imgsz or state["imgsz"])
-    restate(model, some_pictures(data, 32, 0, STATISTICS_BATCHES))
+    restate(model, some_pictures(data, 16, 0, STATISTICS))
     save(a.out, {"ema": model.state_dict(), **state})
     print(a.out)

@@ -38,7 +38,10 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
     images = root / f"WIDER_{split}" / "images"
     if not truth.is_file():
         raise DataError(f"{truth}: not found; --data must point at a folder in the WIDER FACE layout")
-    lines = truth.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = truth.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as e:
+        raise DataError(f"{truth}: not a text file of boxes") from e
     samples, at = [], 0
     try:
         while at < len(lines):
@@ -47,9 +50,10 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             if len(rows) < count:
                 raise ValueError(f"{len(rows)} boxes instead of {count} for {name}")
             at += 2 + max(count, 1)
-            values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(
-                -1, 10
-            )
+            numbers = [[float(v) for v in row.split()[:10]] for row in rows[:count]]
+            if any(len(row) < 10 for row in numbers):
+                raise ValueError(f"a face of {name} has fewer than ten numbers")
+            values = np.array(numbers, np.float32).reshape(-1, 10)
             if not np.isfinite(values).all():
                 raise ValueError(f"a box of {name} is not of finite numbers")
             values = values[(values[:, 2] > 0) & (values[:, 3] > 0)]

@@ -122,7 +122,7 @@ def data(tmp_path):
 
 def test_average_is_a_command(tmp_path, data, monkeypatch):
     """Checkpoints in, one out that opens, with the pictures' own statistics; it never writes over a file."""
-    monkeypatch.setattr("bystander_lab.train.STATISTICS_BATCHES", 1)
+    monkeypatch.setattr("bystander_lab.train_cli.STATISTICS", 1)
     old = write(tmp_path / "a.pt", 0)
     args = ["--data", str(data), "--cache", str(tmp_path / "cache")]
     assert main(["average", str(tmp_path / "a.pt"), str(tmp_path / "out.pt"), *args]) == 0

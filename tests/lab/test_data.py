@@ -43,7 +43,13 @@ def test_wider_layout_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", "a/1.jpg\nmany\n", "", "a/1.jpg\n1\nnan 2 3 4 0 0 0 0 0 0\n"],
+    [
+        "a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n",
+        "a/1.jpg\nmany\n",
+        "",
+        "a/1.jpg\n1\nnan 2 3 4 0 0 0 0 0 0\n",
+        "a/1.jpg\n5\n" + "1 2 3 4\n" * 5,
+    ],
 )
 def test_bad_label_file_is_one_clear_error(tmp_path, text):
     """A label file that is cut off, garbled or empty raises DataError and names the file."""

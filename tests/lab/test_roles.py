@@ -207,7 +207,7 @@ def test_a_subject_that_is_not_found_is_not_kept():
 
 
 def test_labelled_films_teach_faces_too(root, tmp_path):
-    """A folder of bystander-lab label is face data as it is, with an ignore region over a picture that is incomplete."""
+    """A folder of bystander-lab label is face data as it is; over an incomplete picture lies an ignore region."""
     folder = tmp_path / "own"
     (folder / "images").mkdir(parents=True)
     cv2.imwrite(str(folder / "images/0.png"), np.zeros((80, 120, 3), np.uint8))

@@ -16,7 +16,7 @@ import torch
 from bystander_lab.cli import main
 from bystander_lab.data import DataSettings
 from bystander_lab.model import load_checkpoint, yolov5
-from bystander_lab.train import STATISTICS_BATCHES, TrainSettings, lr_at, read_log, train
+from bystander_lab.train import TrainSettings, lr_at, read_log, train
 from bystander_lab.widerface import DataError
 
 
@@ -38,7 +38,7 @@ def root(tmp_path):
 
 def settings(root, **more):
     data = DataSettings((root,), imgsz=64, cache=root.parent / "cache")
-    values = {"batch": 2, "steps": 4, "workers": 0, "warmup": 2, **more}
+    values = {"batch": 2, "steps": 4, "workers": 0, "warmup": 2, "statistics": 2, **more}
     return TrainSettings(data, root.parent / "run", **values)
 
 
@@ -153,7 +153,7 @@ def test_checkpoints_are_kept_to_be_averaged(root):
 def test_the_average_ends_with_statistics_of_its_own(root):
     """The batch norms of the average, not those of the model, are taken anew at the end."""
     _, state = load_checkpoint(train(settings(root)))
-    assert state["ema"]["model.0.bn.num_batches_tracked"] == STATISTICS_BATCHES
+    assert state["ema"]["model.0.bn.num_batches_tracked"] == 2
     assert state["model"]["model.0.bn.num_batches_tracked"] == 4
 
 

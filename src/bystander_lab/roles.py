@@ -63,6 +63,8 @@ def sample_of(row: dict[str, Any], folders: Iterable[Path]) -> Sample:
     if image is None:
         raise ValueError(f"{row['file']} lies neither beside the file nor in a data folder")
     xyxy = np.array([f["xyxy"] for f in row["faces"]], np.float32).reshape(-1, 4)
+    if other := [f["role"] for f in row["faces"] if f["role"] not in ROLES]:
+        raise ValueError(f"role {other[0]!r} is neither of {', '.join(ROLES)}")
     role = np.array([ROLES.index(f["role"]) for f in row["faces"]], np.int64)
     if not np.isfinite(xyxy).all() or (xyxy[:, 2:] <= xyxy[:, :2]).any():
         raise ValueError("a box without area")

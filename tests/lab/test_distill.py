@@ -41,9 +41,9 @@ def test_who_answers_as_the_teacher_has_the_least_loss(detect):
 def test_the_student_learns_from_the_teacher_alone(detect):
     """A few steps bring the student's box and score to the teacher's; the teacher gets no gradient."""
     taught = heads((0.2, -0.1, 0.3, 0.4))
-    mine = [h.clone().requires_grad_() for h in heads((-0.5, 0.5, 0.0, 0.0))]
-    learn = torch.optim.Adam(mine, lr=0.05)
-    for _ in range(150):
+    mine = [h.requires_grad_() for h in heads()]
+    learn = torch.optim.Adam(mine, lr=0.1)
+    for _ in range(200):
         learn.zero_grad()
         distillation_loss(mine, taught, detect, detect).backward()
         learn.step()

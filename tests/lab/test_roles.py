@@ -167,7 +167,7 @@ def test_roles_are_learnt_exported_and_read_by_the_runtime(root, tmp_path):
     path = write(tmp_path / "train.jsonl", row())
     data = DataSettings((root,), imgsz=64, cache=tmp_path / "c", roles=(path,))
     s = TrainSettings(data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=4, steps=16, lr=5e-3,
-                      workers=0, warmup=2, save_every_s=0.2)  # fmt: skip
+                      workers=0, statistics=2, warmup=2, save_every_s=0.2)  # fmt: skip
     last = train(s)
     losses = [json.loads(line)["cls"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert np.mean(losses[-3:]) < 0.9 * 1.5 * math.log(2)  # what three levels undecided between two classes cost
@@ -258,7 +258,9 @@ def test_learning_roles_leaves_the_face_detector_as_it_is(root, tmp_path):
     torch.set_num_threads(1)
     old = checkpoint(tmp_path / "face.pt")
     data = DataSettings((root,), imgsz=64, cache=tmp_path / "c", roles=(write(tmp_path / "t.jsonl", row()),))
-    s = TrainSettings(data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=2, steps=3, workers=0)
+    s = TrainSettings(
+        data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=2, steps=3, workers=0, statistics=2
+    )
     new = load_checkpoint(train(s))[0]
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():

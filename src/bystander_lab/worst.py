@@ -54,18 +54,15 @@ def nearest(overlap: np.ndarray, r: ImageResult) -> str:
 
 def false_alarms(samples: list[Sample], results: list[tuple[str, ImageResult]]) -> list[Mistake]:
     """Detections on nothing (or again on a face that was found), the highest score first."""
+    pairs = list(zip(samples, results, strict=True))
+    wrong = [(float(r.score[i]), k, i) for k, (_, (_, r)) in enumerate(pairs) for i in np.flatnonzero(judge(r) == 0)]
     out = []
-    for s, (name, r) in zip(samples, results, strict=True):
-        wrong = np.flatnonzero(judge(r) == 0)
-        if not len(wrong):
-            continue
-        scale = scale_of(read_image(s.path))
-        for i in wrong:
-            height, score = float(r.found[i, 3] - r.found[i, 1]), float(r.score[i])
-            touches = boxes.iou(r.found[i : i + 1], r.true).max(initial=0)
-            about = f"{name} {height:.0f}px score {score:.2f} IoU {touches:.2f}"
-            out.append(Mistake(s.path, tuple(r.found[i] / scale), score, about))
-    return worst(out)
+    for score, k, i in sorted(wrong, key=lambda w: -w[0])[:MANY]:
+        s, (name, r) = pairs[k]
+        height, touches = float(r.found[i, 3] - r.found[i, 1]), boxes.iou(r.found[i : i + 1], r.true).max(initial=0)
+        about = f"{name} {height:.0f}px score {score:.2f} IoU {touches:.2f}"
+        out.append(Mistake(s.path, tuple(r.found[i] / scale_of(read_image(s.path))), score, about))
+    return out
 
 
 def wrong_roles(samples: list[Sample], found: list[Detections]) -> tuple[list[Mistake], list[Mistake]]:

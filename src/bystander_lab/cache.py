@@ -88,5 +88,5 @@ def make_cache(samples: list[Sample], long_side: int, path: Path, index_path: Pa
             f"{path.parent}: cannot write the image cache ({e.strerror}); free some space, or name another --cache"
         ) from e
     finally:
-        for part in parts:
+        for part in parts if path.parent.is_dir() else ():
             part.unlink(missing_ok=True)

@@ -49,7 +49,6 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             rows = lines[at + 2 : at + 2 + max(count, 1)]  # a face-free image still has one row, of zeros
             if len(rows) < count:
                 raise ValueError(f"{len(rows)} boxes instead of {count} for {name}")
-            at += 2 + max(count, 1)
             numbers = [[float(v) for v in row.split()[:10]] for row in rows[:count]]
             if any(len(row) < 10 for row in numbers):
                 raise ValueError(f"a face of {name} has fewer than ten numbers")
@@ -60,6 +59,7 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             xyxy = np.concatenate((values[:, :2], values[:, :2] + values[:, 2:4]), 1)
             attributes = values[:, 4:].astype(np.int64)
             samples.append(Sample(images / name, Path(name).parts[0], xyxy, attributes[:, 3] > 0, attributes))
+            at += 2 + max(count, 1)
     except (ValueError, IndexError) as e:
         raise DataError(f"{truth}: line {at + 1} or soon after is not in the WIDER FACE format ({e})") from e
     if not samples:

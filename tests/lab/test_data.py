@@ -173,11 +173,11 @@ def test_anchors_find_the_clusters():
 
 def test_copies_of_small_faces_are_faces_too():
     """Copies lie inside the picture, hide no other face, are as bright as the face they copy, and nobody's role."""
-    source = example([[30, 20, 50, 44], [80, 10, 130, 90]])
+    source, copies = example([[30, 20, 50, 44], [80, 10, 130, 90]]), 0
     for seed in range(20):
         e = paste_faces(source, np.random.default_rng(seed))
         new = e.xyxy[2:]
-        assert len(new)
+        copies += len(new)
         assert (new >= 0).all()
         assert (new <= [140, 100, 140, 100]).all()
         for x1, y1, x2, y2 in new:
@@ -186,6 +186,7 @@ def test_copies_of_small_faces_are_faces_too():
         assert (e.role[2:] == -1).all()
         assert not e.ignore[2:].any()
         assert (e.image[10:90, 80:130] == 255).all()
+    assert copies > 5
 
 
 def test_large_and_ignored_faces_are_not_copied():

@@ -210,9 +210,20 @@ def flip(example: Example) -> Example:
     return replace(example, image=np.ascontiguousarray(example.image[:, ::-1]), xyxy=boxes)
 
 
-def augment(pick: Callable[[], Example], size: int, rng: np.random.Generator, mosaic_share: float) -> Example:
-    """One training picture; ``pick()`` draws an image, ``mosaic_share`` is the chance of a mosaic."""
+def augment(
+    pick: Callable[[], Example],
+    size: int,
+    rng: np.random.Generator,
+    mosaic_share: float,
+    more: Callable[[Example, np.random.Generator], Example] | None = None,
+) -> Example:
+    """One training picture; ``pick()`` draws an image, ``mosaic_share`` is the chance of a mosaic.
+
+    ``more`` changes the scene before it is degraded.
+    """
     example = (mosaic if rng.random() < mosaic_share else single)(pick, size, rng)
+    if more:
+        example = more(example, rng)
     occlude(example, rng)
     if rng.random() < 0.5:
         example = flip(example)

@@ -1,7 +1,8 @@
 """A shrunk, decoded copy of the training images in one memory-mapped file.
 
 Decoding JPEGs would take more processor time than learning from them; this is done once per data set and size.
-The cache is a by-product: delete it at will. It is keyed by the files' names, sizes and the chosen long side.
+The cache is a by-product: delete it at will. It is keyed by the files' places, sizes and times,
+and by the chosen long side.
 """
 
 from __future__ import annotations
@@ -47,23 +48,45 @@ def shrink(path: Path, long_side: int) -> tuple[np.ndarray, float]:
     return image, scale
 
 
+def key_of(samples: list[Sample], long_side: int) -> str:
+    """Changes with the files, wherever the program is started. DataError names a file that is missing."""
+    names = [str(long_side)]
+    for s in samples:
+        try:
+            stat = s.path.stat()
+        except OSError as e:
+            raise DataError(f"{s.path}: missing or not an image that decodes ({e.strerror})") from e
+        names.append(f"{s.path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
 def open_cache(samples: list[Sample], long_side: int, folder: Path) -> ImageCache:
     """The cache of these samples, made if it is not there. An image that does not decode raises DataError."""
-    key = hashlib.sha256("\n".join([str(long_side), *(f"{s.path}" for s in samples)]).encode()).hexdigest()[:16]
+    key = key_of(samples, long_side)
     path, index_path = folder / f"{key}.rgb", folder / f"{key}.json"
     if not index_path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        index, offset = [], 0
-        part = path.with_suffix(".partial")
-        try:
-            with part.open("wb") as f, ThreadPoolExecutor(4) as pool:
-                for image, scale in pool.map(lambda s: shrink(s.path, long_side), samples):
-                    f.write(np.ascontiguousarray(image).data)
-                    index.append((offset, *image.shape[:2], scale))
-                    offset += image.size
-        except OSError as e:
-            part.unlink(missing_ok=True)
-            raise DataError(f"{folder}: cannot write the image cache ({e.strerror}); free some space") from e
-        part.replace(path)
-        index_path.write_text(json.dumps(index))
+        make_cache(samples, long_side, path, index_path)
     return ImageCache(path, [CachedImage(*row) for row in json.loads(index_path.read_text())])
+
+
+def make_cache(samples: list[Sample], long_side: int, path: Path, index_path: Path) -> None:
+    """Pixels first, then the index that makes them count: what was begun and not ended is never read."""
+    index, offset = [], 0
+    parts = [p.with_name(f"{p.name}.partial") for p in (path, index_path)]  # of a killed run: written over
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with parts[0].open("wb") as f, ThreadPoolExecutor(4) as pool:
+            for image, scale in pool.map(lambda s: shrink(s.path, long_side), samples):
+                f.write(np.ascontiguousarray(image).data)
+                index.append((offset, *image.shape[:2], scale))
+                offset += image.size
+        parts[1].write_text(json.dumps(index))
+        for part, whole in zip(parts, (path, index_path), strict=True):
+            part.replace(whole)
+    except OSError as e:
+        raise DataError(
+            f"{path.parent}: cannot write the image cache ({e.strerror}); free some space, or name another --cache"
+        ) from e
+    finally:
+        for part in parts if path.parent.is_dir() else ():
+            part.unlink(missing_ok=True)

@@ -1,56 +1,24 @@
-"""``bystander-lab``: label, train, evaluate, export, explain. With ``explain_cli`` what reads the lab's arguments."""
+"""``bystander-lab``: with ``train_cli``, ``eval_cli`` and ``explain_cli`` what reads the lab's arguments."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bystander_lab.eval_cli import add_eval, cmd_eval, models_of
 from bystander_lab.explain_cli import add_explain, cmd_explain
-
-AGREEMENT = 0.002  # AP; torch and the exported model may differ by this much
+from bystander_lab.train_cli import add_average, add_train, cmd_average, cmd_train
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="bystander-lab", description=__doc__)
+    p = argparse.ArgumentParser(
+        prog="bystander-lab", description="Label, train, evaluate, export, explain: the lab behind the detector."
+    )
     sub = p.add_subparsers(dest="command", required=True)
-    t = sub.add_parser("train", help="train a detector on data in the WIDER FACE layout")
-    t.add_argument("--task", choices=("face", "roles"), default="face", help="roles: tell subjects from others")
-    t.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
-    t.add_argument("--data", type=Path, nargs="+", required=True, help="folders in the WIDER FACE layout")
-    t.add_argument(
-        "--data-weight", type=float, nargs="+", default=(), metavar="W", help="how often each folder is drawn"
-    )
-    t.add_argument("--run", type=Path, default=Path("runs/face"), help="run folder (default runs/face)")
-    t.add_argument("--model", choices=("p", "n", "s"), default="n", help="p: half of n's channels, untried")
-    t.add_argument("--imgsz", type=int, default=416)
-    t.add_argument("--epochs", type=float, default=100, help="passes over the images, each a quarter of a mosaic")
-    t.add_argument("--minutes", type=float, default=0, help="end the schedule after this much training instead")
-    t.add_argument("--batch", type=int, default=32)
-    t.add_argument("--lr", type=float, default=2e-3)
-    t.add_argument("--mosaic", type=float, default=0.75, help="share of mosaics")
-    t.add_argument("--workers", type=int, default=1)
-    t.add_argument("--device", default="cpu")
-    t.add_argument("--weights", type=Path, help="start from this checkpoint or exported ONNX file")
-    t.add_argument("--cache", type=Path, default=Path("~/.cache/bystander-lab"), help="folder for the shrunk images")
-    t.add_argument("--cache-long", type=int, default=512, help="long side of the shrunk images")
-    t.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    e = sub.add_parser("eval", help="AP on the validation split, on torch and on the shipped runtime")
-    e.add_argument("--data", type=Path, required=True)
-    e.add_argument(
-        "--weights", type=Path, help="checkpoint (compared with its export) or ONNX; default: the shipped one"
-    )
-    e.add_argument("--json", type=Path, help="write the numbers here too")
-    e.add_argument("--intervals", action="store_true", help="how sure the numbers are, by drawing the images anew")
-    e.add_argument("--by", action="store_true", help="share of faces found by height, light, sharpness, tone, labels")
-    e.add_argument("--task", choices=("face", "roles"), default="face", help="roles: how well subjects are told")
-    e.add_argument("--roles", type=Path, nargs="+", default=(), metavar="JSONL", help="images with a role per face")
-    e.add_argument("--against", type=Path, help="with --task roles: face model whose AP may not be undercut")
+    add_train(sub)
+    add_eval(sub)
     b = sub.add_parser("label", help="a page on this machine to label faces and roles in one's own videos")
     b.add_argument("sources", type=Path, nargs="+", metavar="IN", help="videos and pictures")
     b.add_argument("--out", type=Path, default=Path("dataset"), help="folder of the data set (default dataset)")
@@ -62,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     x = sub.add_parser("export", help="checkpoint to ONNX, with a parity check")
     x.add_argument("checkpoint", type=Path)
     x.add_argument("out", type=Path)
+    add_average(sub)
     add_quantize(sub)
     add_explain(sub)
     return p
@@ -79,121 +48,6 @@ def add_quantize(sub: Any) -> None:
     q.add_argument("--search", action="store_true", help="also choose how ranges are taken, and further float blocks, "
                    "by how near the predictions on training images come to fp32")  # fmt: skip
     q.add_argument("--max-drop", type=float, default=0.003, help="AP that the search may lose (default 0.003)")
-
-
-def task_names(a: argparse.Namespace) -> tuple[str, ...]:
-    """The class names of a task. DataError when the arguments do not belong to it."""
-    from bystander_lab.model import FACE
-    from bystander_lab.roles import ROLES
-    from bystander_lab.widerface import DataError
-
-    if (a.task == "roles") != bool(a.roles):
-        raise DataError("--task roles needs --roles FILE.jsonl, and --roles needs --task roles")
-    return ROLES if a.task == "roles" else FACE
-
-
-def cmd_train(a: argparse.Namespace) -> None:
-    from bystander_lab.data import DataSettings, training_samples
-    from bystander_lab.train import TrainSettings, train
-    from bystander_lab.widerface import DataError
-
-    names = task_names(a)
-    weights = tuple(a.data_weight)
-    if weights and (len(weights) != len(a.data) or not all(0 < w < math.inf for w in weights)):
-        raise DataError(f"--data-weight: give one number above 0 for each of the {len(a.data)} --data folders")
-    data = DataSettings(
-        tuple(a.data), a.imgsz, a.cache, a.cache_long, a.mosaic, root_weights=weights, roles=tuple(a.roles)
-    )
-    steps = max(1, round(a.epochs * len(training_samples(data)) / a.batch))
-    print(train(TrainSettings(
-        data, a.run, size=a.model, names=names, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes,
-        lr=a.lr, workers=a.workers, device=a.device, resume=a.resume,
-    )))  # fmt: skip
-
-
-def cmd_eval(a: argparse.Namespace) -> None:
-    import torch
-
-    from bystander_lab.breakdown import breakdown, render_breakdown
-    from bystander_lab.evaluate import (
-        detector,
-        evaluate,
-        intervals,
-        largest_difference,
-        render,
-        render_intervals,
-        run,
-    )
-    from bystander_lab.widerface import DataError, load_widerface
-
-    torch.set_num_threads(1)  # two images at a time are faster than two threads on one
-    if len(task_names(a)) > 1:
-        cmd_eval_roles(a)
-        return
-    tables = {model.id: evaluate(a.data, detector(model)) for model in models_of(a.weights)}
-    print(render(tables))
-    report: dict[str, Any] = {"ap": {m: {s: finite(v) for s, v in t.items()} for m, t in tables.items()}}
-    apart = largest_difference(*tables.values()) if len(tables) == 2 else 0.0
-    if len(tables) == 2:
-        report["largest_difference"] = apart
-        print(f"torch and exported model differ by {apart:.4f} AP at most")
-    find = detector(models_of(a.weights)[-1])
-    if a.intervals:
-        samples = load_widerface(a.data, "val")
-        found = intervals(samples, run(samples, find))
-        report["intervals"] = {name: [finite(pair) for pair in row] for name, row in found.items()}
-        print(render_intervals(found))
-    if a.by:
-        rows = breakdown(a.data, find)
-        report["by"] = [asdict(r) | {"sure": finite(r.sure)} for r in rows]
-        print(render_breakdown(rows))
-    if a.json:
-        a.json.write_text(json.dumps(report, indent=1))
-    if apart > AGREEMENT:
-        raise DataError(f"{a.weights}: the exported model differs from torch by {apart:.4f} AP, over {AGREEMENT}")
-
-
-def cmd_eval_roles(a: argparse.Namespace) -> None:
-    """Roles on the exported model; with ``--against`` its face AP beside the face model's. DataError when it fell."""
-    from bystander_lab.evaluate import MAX_DROP, detector, drops, evaluate, render
-    from bystander_lab.role_eval import evaluate_roles, render_roles
-    from bystander_lab.widerface import DataError
-
-    model = models_of(a.weights)[-1]
-    report = evaluate_roles(a.roles, a.data, detector(model))
-    print(render_roles(model.id, report))
-    fell: dict[str, float] = {}
-    if a.against:
-        before = models_of(a.against)[-1]
-        tables = {m.id: evaluate(a.data, detector(m)) for m in (model, before)}
-        print(render(tables))
-        fell = drops(tables[before.id], tables[model.id])
-        report["face_ap"] = {m: {k: finite(v) for k, v in t.items()} for m, t in tables.items()}
-    if a.json:
-        a.json.write_text(json.dumps({"model": model.id, **report}, indent=1))
-    if fell:
-        worst = ", ".join(f"{name} by {by:.3f}" for name, by in fell.items())
-        raise DataError(f"face AP fell by more than {MAX_DROP}: {worst}")
-
-
-def models_of(weights: Path | None) -> list[Any]:
-    """The models to evaluate: of a checkpoint the torch model and its fresh export, else the one ONNX model."""
-    from bystander.models import open_model
-    from bystander_lab.evaluate import TorchModel
-    from bystander_lab.export import export
-    from bystander_lab.model import open_checkpoint
-
-    if not weights or weights.suffix != ".pt":
-        return [open_model(weights or "n")]
-    with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder) / f"{weights.stem}.onnx"
-        export(weights, exported)
-        return [TorchModel(open_checkpoint(weights)[0]), open_model(exported)]
-
-
-def finite(values: tuple[float, ...]) -> list[float | None]:
-    """JSON knows no NaN."""
-    return [None if math.isnan(v) else v for v in values]
 
 
 def cmd_label(a: argparse.Namespace) -> None:
@@ -248,7 +102,7 @@ def cmd_quantize(a: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": cmd_train, "eval": cmd_eval, "export": cmd_export, "label": cmd_label, "quantize": cmd_quantize,
-    "explain": cmd_explain,
+    "explain": cmd_explain, "average": cmd_average,
 }  # fmt: skip
 
 
@@ -276,4 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as e:
         print(f"bystander-lab: {e.filename or a.command}: {e.strerror or e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"bystander-lab: {a.command} interrupted", file=sys.stderr)
+        return 130
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from bystander_lab.augment import UNKNOWN, Example, augment, whole
 from bystander_lab.cache import ImageCache, open_cache
+from bystander_lab.copy_paste import paste_faces
 from bystander_lab.loss import Targets
-from bystander_lab.roles import load_roles
-from bystander_lab.widerface import DataError, Sample, load_widerface
+from bystander_lab.roles import load_faces, load_roles
+from bystander_lab.widerface import DataError, Sample
 
 Labelled = tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]  # picture, xyxy, ignore, role: see augment.Example
 # How often an image is drawn, by event prefix; others 1. Up: varied scenes with several true faces. Down: dense tiny
@@ -39,6 +41,7 @@ class DataSettings:
     root_weights: tuple[float, ...] = ()  # how often a root's images are drawn, relative to the others; empty: 1 each
     roles: tuple[Path, ...] = ()  # JSONL files with a role per face; empty: faces only
     role_long: int = 640  # px, long side of their cached copy: as sharp as the detector sees them in use
+    copy_paste: float = 0.0  # share of pictures in which small faces are pasted once more
 
 
 def event_weight(sample: Sample, weights: tuple[tuple[str, float], ...]) -> float:
@@ -94,7 +97,8 @@ class Pictures(IterableDataset):
         s = self.settings
         if s.roles:
             return whole(self.pool.pick(rng), s.imgsz, rng)
-        return augment(lambda: self.pool.pick(rng), s.imgsz, rng, s.mosaic)
+        more = paste_faces if s.copy_paste and rng.random() < s.copy_paste else None
+        return augment(lambda: self.pool.pick(rng), s.imgsz, rng, s.mosaic, more)
 
     def __iter__(self) -> Iterator[Labelled]:
         worker = get_worker_info()
@@ -119,7 +123,7 @@ def collate(batch: list[Labelled]) -> tuple[Tensor, Targets]:
 
 def training_samples(settings: DataSettings) -> list[Sample]:
     """All training images of all roots, or those with roles. DataError when there is nothing to learn from."""
-    samples = [s for root in settings.roots for s in load_widerface(root, "train")]
+    samples = [s for root in settings.roots for s in load_faces(root, "train")]
     if settings.roles:
         samples = [s for path in settings.roles for s in load_roles(path, settings.roots, samples)]
     if not any((~s.invalid).any() for s in samples):
@@ -142,3 +146,9 @@ def training_batches(settings: DataSettings, batch: int, workers: int, seed: int
         prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
     )  # fmt: skip
     return iter(loader)
+
+
+def some_pictures(settings: DataSettings, batch: int, seed: int, many: int) -> Iterator[Tensor]:
+    """``many`` batches (b, 3, h, w) RGB 0-1 of training pictures, as the model sees them, to take statistics on."""
+    for images, _ in itertools.islice(training_batches(settings, batch, 0, seed), many):
+        yield images.float().div_(255)

@@ -21,11 +21,14 @@ from bystander.stages.detector import Detector, DetectorSettings
 from bystander.types import Detections, Frame
 from bystander_lab.ap import ImageResult, average_precision, rank
 from bystander_lab.bootstrap import Interval, interval
+from bystander_lab.markdown import table as markdown
 from bystander_lab.model import YOLOv5
-from bystander_lab.widerface import DataError, Sample, load_widerface, read_image
+from bystander_lab.roles import load_faces
+from bystander_lab.widerface import DataError, Sample, read_image
 
 HEIGHTS = (0, 10, 16, 32)  # px at long side 640
 LONG = 640
+FOUND = 0.2  # score from which the tracker starts a track
 SETTINGS = DetectorSettings(imgsz=LONG, min_score=0.01)
 MAX_DROP = 0.005  # AP that learning roles may cost
 SUBSETS = ("easy", "medium", "hard")
@@ -79,12 +82,22 @@ def set_of(event: str) -> str:
     return re.sub(r"\d+$", "", event) or event
 
 
+def scale_of(rgb: np.ndarray) -> float:
+    """What brings the picture's long side to ``LONG`` px."""
+    return LONG / max(rgb.shape[:2])
+
+
+def group_of(s: Sample) -> str:
+    """What a sample is resampled with: its film where that is known (``clip012``), else the picture itself."""
+    return s.group or (s.event if set_of(s.event) != s.event else str(s.path))
+
+
 def run(samples: list[Sample], find: Find, workers: int = 2) -> list[tuple[str, ImageResult]]:
     """(set, result at long side 640) for each image, in the order of ``samples``."""
 
     def one(s: Sample) -> tuple[str, ImageResult]:
         rgb = read_image(s.path)
-        scale = LONG / max(rgb.shape[:2])
+        scale = scale_of(rgb)
         found = find(still_frame(rgb))
         return set_of(s.event), ImageResult(found.xyxy * scale, found.score, s.xyxy * scale, s.invalid)
 
@@ -107,7 +120,7 @@ def table(results: list[tuple[str, ImageResult]]) -> Table:
 def intervals(samples: list[Sample], results: list[tuple[str, ImageResult]]) -> Intervals:
     """As ``table``: 95 % intervals over images, over films where the event folder is one (``clip012``)."""
     out = {}
-    groups = [s.event if set_of(s.event) != s.event else str(s.path) for s in samples]
+    groups = [group_of(s) for s in samples]
     for name in (*sorted({n for n, _ in results}), "all"):
         mine = [i for i, (n, _) in enumerate(results) if name in {n, "all"}]
         ranked = [rank([with_min_height(results[i][1], h) for i in mine]) for h in HEIGHTS]
@@ -116,16 +129,20 @@ def intervals(samples: list[Sample], results: list[tuple[str, ImageResult]]) -> 
 
 
 def render_intervals(found: Intervals) -> str:
-    lines = ["95 % intervals, images (of clip: films) drawn anew: all / >=10 / >=16 / >=32 px"]
-    lines += [f"  {name:16s} " + " / ".join(f"{a:.3f}-{b:.3f}" for a, b in row) for name, row in found.items()]
-    return "\n".join(lines)
+    """A Markdown table."""
+    head = ("95 % interval of AP, images (of clip: films) drawn anew", *(f">= {h} px" if h else "all" for h in HEIGHTS))
+    return markdown(head, [(name, *(f"{a:.3f}-{b:.3f}" for a, b in row)) for name, row in found.items()])
 
 
 def evaluate(root: Path, find: Find, split: str = "val") -> Table:
-    """The table for a data set in the WIDER layout. DataError when that layout or an image is broken."""
-    samples = load_widerface(root, split)
+    """The table for a data set. DataError when its layout or an image is broken."""
+    samples = load_faces(root, split)
+    return tables(root, samples, run(samples, find), split)
+
+
+def tables(root: Path, samples: list[Sample], results: list[tuple[str, ImageResult]], split: str = "val") -> Table:
+    """``table`` and, where the official files lie in ``root``, their subsets. DataError when those do not fit."""
     counted = {name: c for name in SUBSETS if split == "val" and (c := load_subset(root, name)) is not None}
-    results = run(samples, find)
     return table(results) | {name: (subset_ap(samples, results, c),) for name, c in counted.items()}
 
 

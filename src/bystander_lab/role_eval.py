@@ -17,12 +17,14 @@ import numpy as np
 from bystander import boxes
 from bystander.types import Detections
 from bystander_lab.ap import IOU, ImageResult, average_precision
-from bystander_lab.evaluate import Find, still_frame
+from bystander_lab.bootstrap import Interval, interval
+from bystander_lab.evaluate import FOUND, Find, group_of, still_frame
+from bystander_lab.markdown import table
 from bystander_lab.roles import ROLES, load_roles
 from bystander_lab.widerface import Sample, load_widerface, read_image
 
-FOUND = 0.2  # least score of a face; the tracker starts a track there
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)  # of the evidence, in the operating curve
+FIGURES = ("keep_precision", "keep_recall", "bystanders_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,46 @@ class Judged:
 
     subject: bool
     evidence: float
+    face: int = 0  # row of the sample
+    group: str = ""  # film or picture
 
 
-def evaluate_roles(paths: Iterable[Path], root: Path, find: Find) -> dict[str, Any]:
-    """Numbers for all images of these JSONL files; faces of the folder's validation split complete the labels."""
+def look(paths: Iterable[Path], root: Path, find: Find) -> tuple[list[Sample], list[Detections]]:
+    """All images of these JSONL files and what is found in them; the folder's validation split completes the labels."""
     samples = [s for p in paths for s in load_roles(p, (root,), load_widerface(root, "val"))]
-    found = [find(still_frame(read_image(s.path))) for s in samples]
-    judged = [j for s, d in zip(samples, found, strict=True) for j in judge_faces(s, d)]
+    return samples, [find(still_frame(read_image(s.path))) for s in samples]
+
+
+def judge_all(samples: list[Sample], found: list[Detections]) -> list[Judged]:
+    return [j for s, d in zip(samples, found, strict=True) for j in judge_faces(s, d)]
+
+
+def evaluate_roles(samples: list[Sample], found: list[Detections]) -> dict[str, Any]:
+    """Numbers for all images that ``look`` gave."""
+    judged = judge_all(samples, found)
     return {
         "faces": len(judged),
         "role_ap": {name: role_ap(samples, found, i) for i, name in enumerate(ROLES)},
         "evidence_ap": evidence_ap(judged),
         "confusion": confusion(judged),
         "curve": [operating_point(judged, t) for t in THRESHOLDS],
+    }
+
+
+def role_intervals(judged: list[Judged]) -> dict[str, Any]:
+    """95 % intervals of what ``evaluate_roles`` says of telling roles; pictures of one film are drawn together."""
+    groups = [j.group for j in judged]
+
+    def sure(threshold: float, key: str) -> Interval:
+        def figure(weight: np.ndarray) -> float:
+            value = operating_point(judged, threshold, weight)[key]
+            return float("nan") if value is None else value
+
+        return interval(figure, groups)
+
+    return {
+        "evidence_ap": interval(lambda weight: evidence_ap(judged, weight), groups),
+        "curve": [{"threshold": t, **{key: sure(t, key) for key in FIGURES}} for t in THRESHOLDS],
     }
 
 
@@ -56,7 +85,8 @@ def judge_faces(sample: Sample, found: Detections) -> list[Judged]:
     for i in np.flatnonzero(sample.role >= 0):
         best = overlap[i].argmax() if overlap.shape[1] else -1
         hit = best >= 0 and overlap[i][best] >= IOU
-        judged.append(Judged(bool(sample.role[i] == 0), float(found.foreground[sure][best]) if hit else float("nan")))
+        evidence = float(found.foreground[sure][best]) if hit else float("nan")
+        judged.append(Judged(bool(sample.role[i] == 0), evidence, int(i), group_of(sample)))
     return judged
 
 
@@ -71,15 +101,20 @@ def role_ap(samples: list[Sample], found: list[Detections], role: int) -> float:
     return average_precision(results)
 
 
-def evidence_ap(judged: list[Judged]) -> float:
-    """Area under precision over recall of "is a subject" among the faces that were found; blind to finding them."""
-    seen = [j for j in judged if not np.isnan(j.evidence)]
-    order = sorted(seen, key=lambda j: -j.evidence)
-    hit = np.array([j.subject for j in order])
+def evidence_ap(judged: list[Judged], weight: np.ndarray | None = None) -> float:
+    """Area under precision over recall of "is a subject" among the faces that were found; blind to finding them.
+
+    ``weight`` (n,): how often each face counts. NaN without a subject.
+    """
+    evidence = np.array([j.evidence for j in judged])
+    order = np.argsort(-evidence, kind="stable")
+    order = order[~np.isnan(evidence[order])]
+    w = np.ones(len(order)) if weight is None else weight[order]
+    hit = w * np.array([j.subject for j in judged], bool)[order]
     if not hit.any():
         return float("nan")
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    return float(precision[hit].mean())
+    precision = np.cumsum(hit) / np.maximum(np.cumsum(w), 1e-9)
+    return float((precision * hit).sum() / hit.sum())
 
 
 def confusion(judged: list[Judged]) -> dict[str, dict[str, int]]:
@@ -91,21 +126,24 @@ def confusion(judged: list[Judged]) -> dict[str, dict[str, int]]:
     return table
 
 
-def operating_point(judged: list[Judged], threshold: float) -> dict[str, float | None]:
+def operating_point(
+    judged: list[Judged], threshold: float, weight: np.ndarray | None = None
+) -> dict[str, float | None]:
     """Keep precision, keep recall and the share of bystanders kept, when faces from this evidence on are kept."""
     subject = np.array([j.subject for j in judged], bool)
     kept = np.nan_to_num(np.array([j.evidence for j in judged])) >= threshold
+    w = np.ones(len(judged)) if weight is None else weight
     return {
         "threshold": threshold,
-        "keep_precision": share(subject[kept]),
-        "keep_recall": share(kept[subject]),
-        "bystanders_kept": share(kept[~subject]),
+        "keep_precision": share(subject, w * kept),
+        "keep_recall": share(kept, w * subject),
+        "bystanders_kept": share(kept, w * ~subject),
     }
 
 
-def share(flags: np.ndarray) -> float | None:
-    """The share of True; None of nothing."""
-    return float(flags.mean()) if len(flags) else None
+def share(flags: np.ndarray, weight: np.ndarray) -> float | None:
+    """The weighted share of True; None of nothing."""
+    return float((flags * weight).sum() / weight.sum()) if weight.any() else None
 
 
 def render_roles(name: str, report: dict[str, Any]) -> str:
@@ -123,3 +161,14 @@ def render_roles(name: str, report: dict[str, Any]) -> str:
         precision, recall, kept = ("-" if v is None else f"{100 * v:.1f} %" for v in values)
         lines.append(f"{p['threshold']:9.2f}  {precision:>14s}  {recall:>11s}  {kept:>15s}")
     return "\n".join(lines)
+
+
+def render_role_intervals(found: dict[str, Any]) -> str:
+    """A Markdown table."""
+    head = ("95 % interval, films and pictures drawn anew", "keep precision", "keep recall", "bystanders kept")
+    rows = [
+        (f"evidence {p['threshold']:.2f} and more", *(f"{100 * p[k][0]:.1f}-{100 * p[k][1]:.1f} %" for k in FIGURES))
+        for p in found["curve"]
+    ]
+    low, high = found["evidence_ap"]
+    return f"AP of telling a subject among the faces found: {low:.3f}-{high:.3f}\n\n{table(head, rows)}"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bystander import boxes
-from bystander_lab.widerface import DataError, Sample
+from bystander_lab.widerface import DataError, Sample, load_widerface
 
 ROLES = ("interview", "background")
 SAME = 0.5  # IoU above which a box of the face set is the face with a role
@@ -47,11 +47,24 @@ def load_roles(path: Path, roots: Iterable[Path], faces: Iterable[Sample] = ()) 
     return samples
 
 
+def load_faces(root: Path, split: str) -> list[Sample]:
+    """All samples of a folder in the WIDER FACE layout, or of one that ``bystander-lab label`` made, without its roles.
+
+    DataError when it is neither.
+    """
+    labelled = root / f"{split}.jsonl"
+    if labelled.is_file() and not (root / "wider_face_split").is_dir():
+        return [replace(s, role=None) for s in load_roles(labelled, ())]
+    return load_widerface(root, split)
+
+
 def sample_of(row: dict[str, Any], folders: Iterable[Path]) -> Sample:
     image = next((p for f in folders if (p := f / row["file"]).is_file()), None)
     if image is None:
         raise ValueError(f"{row['file']} lies neither beside the file nor in a data folder")
     xyxy = np.array([f["xyxy"] for f in row["faces"]], np.float32).reshape(-1, 4)
+    if other := [f["role"] for f in row["faces"] if f["role"] not in ROLES]:
+        raise ValueError(f"role {other[0]!r} is neither of {', '.join(ROLES)}")
     role = np.array([ROLES.index(f["role"]) for f in row["faces"]], np.int64)
     if not np.isfinite(xyxy).all() or (xyxy[:, 2:] <= xyxy[:, :2]).any():
         raise ValueError("a box without area")

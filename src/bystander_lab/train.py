@@ -1,26 +1,25 @@
 """Training: one straight-line loop, top to bottom. Face images in the WIDER layout in, a run folder out.
 
-The run folder holds ``config.json``, ``log.jsonl`` (one line a validation), ``curves.png`` and ``last.pt`` (weights,
+The run folder holds ``config.json``, ``log.jsonl`` (a line every two minutes), ``curves.png`` and ``last.pt`` (weights,
 average, optimiser, schedule and random state: ``resume`` goes on from it after a kill at any moment).
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import math
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bystander_lab.data import DataSettings, training_batches
+from bystander_lab.checkpoint import keep_newest, restate, save, write_text
+from bystander_lab.data import DataSettings, some_pictures, training_batches
+from bystander_lab.distill import distillation_loss, open_teacher
 from bystander_lab.loss import Losses, Targets, detection_loss
 from bystander_lab.model import FACE, YOLOv5, open_checkpoint, yolov5
 from bystander_lab.transfer import start_from
@@ -49,6 +48,11 @@ class TrainSettings:
     save_every_s: float = 120.0
     resume: bool = False
     seed: int = 0
+    statistics: int = 64  # batches on which the average's batch norms are taken anew at the end
+    keep: int = 0  # how many of the newest checkpoints stay beside the last, to be averaged
+    nwd_under_px: float = 0.0  # faces lower than this are judged by their Wasserstein distance instead of CIoU
+    teacher: Path | None = None  # a face detector, checkpoint or ONNX, whose answers are learnt too
+    teacher_weight: float = 1.0  # of its loss beside that of the labels
 
 
 def lr_at(step: int, progress: float, s: TrainSettings) -> float:
@@ -94,41 +98,55 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
             a.copy_(m)
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Atomic: a kill leaves the previous checkpoint."""
-    part = path.with_suffix(".partial")
-    try:
-        torch.save(state, part)
-    except (OSError, RuntimeError) as e:
-        part.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot write the checkpoint ({e}); free some space") from e
-    os.replace(part, path)
-
-
 def plot_curves(run: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rows = read_log(run / "log.jsonl")
     figure, axes = plt.subplots(1, 4, figsize=(14, 3), layout="constrained")
     for ax, key in zip(axes, ("box", "obj", "cls", "lr"), strict=True):
         ax.plot([r["step"] for r in rows], [r[key] for r in rows])
         ax.set(title=key, xlabel="step")
-    figure.savefig(run / "curves.png", dpi=100)
-    plt.close(figure)
+    part = run / "curves.partial"
+    try:
+        figure.savefig(part, dpi=100, format="png")
+        part.replace(run / "curves.png")
+    finally:
+        part.unlink(missing_ok=True)
+        plt.close(figure)
 
 
-def first_images(s: TrainSettings) -> Iterator[Tensor]:
-    """Training pictures to take statistics on, as the model sees them."""
-    for images, _ in itertools.islice(training_batches(s.data, s.batch, 0, s.seed), STATISTICS_BATCHES):
-        yield images.float().div_(255)
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows; a line that a kill or a full disk cut off is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
 
 
 def describe(s: TrainSettings) -> dict[str, Any]:
     config = asdict(s)
     return json.loads(json.dumps(config, default=str))
+
+
+def state_to_resume(s: TrainSettings) -> dict[str, Any] | None:
+    """The run folder's last checkpoint; None where there is none. DataError when it is not to be gone on from."""
+    last = s.run / "last.pt"
+    if not last.exists():
+        return None
+    if not s.resume:
+        raise DataError(f"{last}: is there already; --resume goes on from it, another --run begins anew")
+    state = open_checkpoint(last)[1]
+    if state["size"] != s.size or tuple(state["names"]) != s.names:
+        raise DataError(f"{last}: is a YOLOv5{state['size']} for {state['names']}, not what was asked for")
+    if "optimizer" not in state:
+        raise DataError(f"{last}: holds weights alone and cannot be resumed; start another --run with --weights {last}")
+    return state
 
 
 def train(s: TrainSettings) -> Path:
@@ -137,19 +155,16 @@ def train(s: TrainSettings) -> Path:
     torch.manual_seed(s.seed)
     model = yolov5(s.size, s.names)
     step, elapsed, generation = 0, 0.0, 0
-    s.run.mkdir(parents=True, exist_ok=True)
     last = s.run / "last.pt"
-    state = None
-    if s.resume and last.exists():
-        state = open_checkpoint(last)[1]
-        if state["size"] != s.size or tuple(state["names"]) != s.names:
-            raise DataError(f"{last}: is a YOLOv5{state['size']} for {state['names']}, not what was asked for")
+    state = state_to_resume(s)
+    if state:
         model.load_state_dict(state["model"])
         step, elapsed, generation = state["step"], state["elapsed_s"], state["generation"] + 1
     elif s.weights:
-        start_from(model, s.weights, lambda: first_images(s))
+        start_from(model, s.weights, lambda: some_pictures(s.data, s.batch, s.seed, STATISTICS_BATCHES))
     elif len(s.names) > 1:
         raise DataError("roles are learnt on top of a face detector: name its checkpoint with --weights")
+    teacher = open_teacher(s.teacher).to(device, memory_format=torch.channels_last) if s.teacher else None
     model = model.to(device, memory_format=torch.channels_last)
     average: YOLOv5 = copy.deepcopy(model).eval()
     set_training(model)
@@ -160,7 +175,10 @@ def train(s: TrainSettings) -> Path:
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"])
-    (s.run / "config.json").write_text(json.dumps(describe(s), indent=1))
+    # a resumed run draws new pictures instead of repeating those of the run's start
+    batches = training_batches(s.data, s.batch, s.workers, s.seed + 1000 * generation)
+    s.run.mkdir(parents=True, exist_ok=True)  # not before the data have proved sound
+    write_text(s.run / "config.json", json.dumps(describe(s), indent=1))
 
     def checkpoint() -> None:
         save(last, {
@@ -168,9 +186,8 @@ def train(s: TrainSettings) -> Path:
             "scaler": scaler.state_dict(), "rng": torch.get_rng_state(), "step": step, "elapsed_s": elapsed,
             "generation": generation, "size": s.size, "names": list(s.names), "imgsz": s.data.imgsz,
         })  # fmt: skip
+        keep_newest(last, step, s.keep)
 
-    # a resumed run draws new pictures instead of repeating those of the run's start
-    batches = training_batches(s.data, s.batch, s.workers, s.seed + 1000 * generation)
     half = torch.bfloat16 if device.type == "cpu" else torch.float16
     totals, since = torch.zeros(3), time.monotonic()
     logged = step
@@ -186,13 +203,17 @@ def train(s: TrainSettings) -> Path:
         labels = Targets(targets.boxes.to(device), targets.ignore.to(device))
         with torch.autocast(device.type, half):
             heads = model(x)
-        losses: Losses = detection_loss(heads, labels, model.model[-1])
-        if not torch.isfinite(losses.total):
+            taught = teacher(x) if teacher else None
+        losses: Losses = detection_loss(heads, labels, model.model[-1], s.nwd_under_px)
+        total = losses.total
+        if teacher and taught:
+            total = total + s.teacher_weight * distillation_loss(heads, taught, model.model[-1], teacher.model[-1])
+        if not torch.isfinite(total):
             raise FloatingPointError(
                 f"step {step}: the loss is not finite ({losses}); {last} holds the last good state"
             )
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(losses.total / s.batch).backward()
+        scaler.scale(total / s.batch).backward()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         scaler.step(optimizer)
@@ -207,6 +228,8 @@ def train(s: TrainSettings) -> Path:
             checkpoint()
             totals.zero_()
             logged, since = step, now
+    checkpoint()
+    restate(average, (x.to(device) for x in some_pictures(s.data, s.batch, s.seed, s.statistics)))
     checkpoint()
     if (s.run / "log.jsonl").exists():
         plot_curves(s.run)

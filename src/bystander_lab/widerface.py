@@ -38,7 +38,10 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
     images = root / f"WIDER_{split}" / "images"
     if not truth.is_file():
         raise DataError(f"{truth}: not found; --data must point at a folder in the WIDER FACE layout")
-    lines = truth.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = truth.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as e:
+        raise DataError(f"{truth}: not a text file of boxes") from e
     samples, at = [], 0
     try:
         while at < len(lines):
@@ -46,16 +49,17 @@ def load_widerface(root: Path | str, split: str) -> list[Sample]:
             rows = lines[at + 2 : at + 2 + max(count, 1)]  # a face-free image still has one row, of zeros
             if len(rows) < count:
                 raise ValueError(f"{len(rows)} boxes instead of {count} for {name}")
-            at += 2 + max(count, 1)
-            values = np.array([[float(v) for v in row.split()[:10]] for row in rows[:count]], np.float32).reshape(
-                -1, 10
-            )
+            numbers = [[float(v) for v in row.split()[:10]] for row in rows[:count]]
+            if any(len(row) < 10 for row in numbers):
+                raise ValueError(f"a face of {name} has fewer than ten numbers")
+            values = np.array(numbers, np.float32).reshape(-1, 10)
             if not np.isfinite(values).all():
                 raise ValueError(f"a box of {name} is not of finite numbers")
             values = values[(values[:, 2] > 0) & (values[:, 3] > 0)]
             xyxy = np.concatenate((values[:, :2], values[:, :2] + values[:, 2:4]), 1)
             attributes = values[:, 4:].astype(np.int64)
             samples.append(Sample(images / name, Path(name).parts[0], xyxy, attributes[:, 3] > 0, attributes))
+            at += 2 + max(count, 1)
     except (ValueError, IndexError) as e:
         raise DataError(f"{truth}: line {at + 1} or soon after is not in the WIDER FACE format ({e})") from e
     if not samples:

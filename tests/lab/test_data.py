@@ -4,6 +4,8 @@ import pytest
 
 from bystander_lab.anchors import fit_anchors
 from bystander_lab.augment import Example, augment, crop_labels, flip, mosaic, occlude, place
+from bystander_lab.cache import open_cache
+from bystander_lab.copy_paste import paste_faces
 from bystander_lab.data import DataSettings, training_batches
 from bystander_lab.widerface import DataError, load_widerface
 
@@ -41,7 +43,13 @@ def test_wider_layout_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", "a/1.jpg\nmany\n", "", "a/1.jpg\n1\nnan 2 3 4 0 0 0 0 0 0\n"],
+    [
+        "a/1.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n",
+        "a/1.jpg\nmany\n",
+        "",
+        "a/1.jpg\n1\nnan 2 3 4 0 0 0 0 0 0\n",
+        "a/1.jpg\n5\n" + "1 2 3 4\n" * 5,
+    ],
 )
 def test_bad_label_file_is_one_clear_error(tmp_path, text):
     """A label file that is cut off, garbled or empty raises DataError and names the file."""
@@ -161,3 +169,48 @@ def test_anchors_find_the_clusters():
     anchors, fit = fit_anchors(sides, 3)
     assert np.allclose(anchors, [[8, 8], [30, 30], [90, 90]], atol=0.5)
     assert fit > 0.9
+
+
+def test_copies_of_small_faces_are_faces_too():
+    """Copies lie inside the picture, hide no other face, are as bright as the face they copy, and nobody's role."""
+    source, copies = example([[30, 20, 50, 44], [80, 10, 130, 90]]), 0
+    for seed in range(20):
+        e = paste_faces(source, np.random.default_rng(seed))
+        new = e.xyxy[2:]
+        copies += len(new)
+        assert (new >= 0).all()
+        assert (new <= [140, 100, 140, 100]).all()
+        for x1, y1, x2, y2 in new:
+            assert e.image[int((y1 + y2) / 2), int((x1 + x2) / 2)].min() > 200
+            assert not ((x2 > e.xyxy[:2, 0]) & (x1 < e.xyxy[:2, 2]) & (y2 > e.xyxy[:2, 1]) & (y1 < e.xyxy[:2, 3])).any()
+        assert (e.role[2:] == -1).all()
+        assert not e.ignore[2:].any()
+        assert (e.image[10:90, 80:130] == 255).all()
+    assert copies > 5
+
+
+def test_large_and_ignored_faces_are_not_copied():
+    """Without a small face to copy the picture stays as it is."""
+    source = example([[80, 10, 130, 90], [10, 10, 30, 30]])
+    source.ignore[1] = True
+    assert paste_faces(source, np.random.default_rng(0)) is source
+
+
+def test_a_changed_picture_gets_a_new_cache(tmp_path):
+    """A picture replaced under its name is not shown from the old cache."""
+    root = wider(tmp_path / "d", "a/1.jpg\n1\n10 10 30 40 0 0 0 0 0 0\n")
+    samples = load_widerface(root, "train")
+    assert open_cache(samples, 512, tmp_path / "c")[0].mean() > 250
+    cv2.imwrite(str(samples[0].path), np.zeros((50, 70, 3), np.uint8))
+    assert open_cache(samples, 512, tmp_path / "c")[0].mean() < 5
+    assert open_cache(samples, 512, tmp_path / "c").index[0].height == 50
+
+
+def test_a_cache_that_was_not_finished_is_not_read(tmp_path):
+    """A picture that does not decode leaves neither pixels nor an index behind."""
+    box = "1\n10 10 30 40 0 0 0 0 0 0\n"
+    root = wider(tmp_path / "d", f"a/1.jpg\n{box}a/2.jpg\n{box}", ("a/1.jpg", "a/2.jpg"))
+    (root / "WIDER_train/images/a/2.jpg").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"2\.jpg"):
+        open_cache(load_widerface(root, "train"), 512, tmp_path / "c")
+    assert not list((tmp_path / "c").iterdir())

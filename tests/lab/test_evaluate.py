@@ -6,7 +6,7 @@ import pytest
 
 from bystander.stages.letterbox import letterbox
 from bystander.types import Detections
-from bystander_lab import cli, evaluate
+from bystander_lab import cli, eval_cli, evaluate
 from bystander_lab.evaluate import (
     OTHERS,
     largest_difference,
@@ -167,7 +167,7 @@ def test_disagreement_is_an_error_after_the_numbers(data, tmp_path, monkeypatch,
             # the face of the clip in detector px: 400x200 enlarged 1.6 times fills 640x320 without padding
             return np.array([[[40, 64, 48, 64, self.score, 1]]], np.float32)
 
-    monkeypatch.setattr(cli, "models_of", lambda _: [Fixed("torch", 0.9), Fixed("exported", 0.001)])
+    monkeypatch.setattr(eval_cli, "models_of", lambda _: [Fixed("torch", 0.9), Fixed("exported", 0.001)])
     out = tmp_path / "ap.json"
     assert cli.main(["eval", "--data", str(data), "--json", str(out)]) == 2
     said = capsys.readouterr()

@@ -1,6 +1,6 @@
 import torch
 
-from bystander_lab.loss import Targets, assign, ciou, detection_loss, ignored_cells
+from bystander_lab.loss import Targets, assign, ciou, detection_loss, ignored_cells, nwd
 from bystander_lab.model import yolov5
 
 NONE = torch.zeros((0, 5))
@@ -72,3 +72,24 @@ def test_loss_has_finite_gradients_for_no_face_at_all():
     total.backward()
     assert torch.isfinite(total)
     assert all(torch.isfinite(h.grad).all() for h in heads)
+
+
+def test_a_tiny_box_off_by_a_pixel_is_still_close():
+    """Where IoU falls to a third, the Wasserstein distance stays high; it falls with distance and never below 0."""
+    tiny = torch.tensor([[10.0, 10, 4, 4]])
+    near, far = tiny + torch.tensor([[2.0, 0, 0, 0]]), tiny + torch.tensor([[60.0, 0, 0, 0]])
+    assert float(ciou(near, tiny)) < 0.35
+    assert float(nwd(near, tiny)) > 0.8
+    assert 0 < float(nwd(far, tiny)) < 0.01
+    assert float(nwd(tiny, tiny)) > 0.999
+
+
+def test_only_low_faces_are_judged_by_the_wasserstein_distance():
+    """The box term of a tiny face changes with the option, that of a large one does not."""
+    detect = yolov5("n").model[-1]
+    torch.manual_seed(0)
+    heads = [torch.randn(1, 3, 64 // s, 64 // s, 6) for s in (8, 16, 32)]
+    for side, changes in ((6.0, True), (30.0, False)):
+        targets = Targets(torch.tensor([[0, 0, 30.0, 30.0, side, side]]), NONE)
+        plain, other = (float(detection_loss(heads, targets, detect, px).box) for px in (0.0, 12.0))
+        assert (plain != other) == changes

@@ -12,13 +12,22 @@ from bystander.stages.detector import Detector
 from bystander.types import Detections
 from bystander_lab.augment import Example, mosaic, whole
 from bystander_lab.cli import main
-from bystander_lab.data import DataSettings, role_weights, training_batches
+from bystander_lab.data import DataSettings, role_weights, training_batches, training_samples
 from bystander_lab.evaluate import drops, still_frame
 from bystander_lab.export import export
 from bystander_lab.loss import class_loss
 from bystander_lab.model import load_checkpoint, yolov5
-from bystander_lab.role_eval import Judged, confusion, evaluate_roles, evidence_ap, judge_faces, operating_point
-from bystander_lab.roles import ROLES, load_roles
+from bystander_lab.role_eval import (
+    Judged,
+    confusion,
+    evaluate_roles,
+    evidence_ap,
+    judge_faces,
+    look,
+    operating_point,
+    role_intervals,
+)
+from bystander_lab.roles import ROLES, load_faces, load_roles
 from bystander_lab.train import TrainSettings, train
 from bystander_lab.transfer import start_from
 from bystander_lab.widerface import DataError, Sample, load_widerface
@@ -158,7 +167,7 @@ def test_roles_are_learnt_exported_and_read_by_the_runtime(root, tmp_path):
     path = write(tmp_path / "train.jsonl", row())
     data = DataSettings((root,), imgsz=64, cache=tmp_path / "c", roles=(path,))
     s = TrainSettings(data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=4, steps=16, lr=5e-3,
-                      workers=0, warmup=2, save_every_s=0.2)  # fmt: skip
+                      workers=0, statistics=2, warmup=2, save_every_s=0.2)  # fmt: skip
     last = train(s)
     losses = [json.loads(line)["cls"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert np.mean(losses[-3:]) < 0.9 * 1.5 * math.log(2)  # what three levels undecided between two classes cost
@@ -180,10 +189,10 @@ def found(*rows):
 def test_a_perfect_detector_scores_one_and_a_swapped_one_is_seen(root, tmp_path):
     """Right roles give AP 1 and no bystander kept; swapped roles give an empty diagonal."""
     path = write(tmp_path / "val.jsonl", row(file="WIDER_val/images/a/0.png"))
-    right = evaluate_roles([path], root, lambda _: found((SUBJECT, 0.9, 0.95), (OTHER, 0.8, 0.05)))
+    right = evaluate_roles(*look([path], root, lambda _: found((SUBJECT, 0.9, 0.95), (OTHER, 0.8, 0.05))))
     assert right["role_ap"] == {"interview": 1.0, "background": 1.0}
     assert right["curve"][0] == {"threshold": 0.5, "keep_precision": 1, "keep_recall": 1, "bystanders_kept": 0}
-    swapped = evaluate_roles([path], root, lambda _: found((SUBJECT, 0.9, 0.1), (OTHER, 0.8, 0.9)))
+    swapped = evaluate_roles(*look([path], root, lambda _: found((SUBJECT, 0.9, 0.1), (OTHER, 0.8, 0.9))))
     assert swapped["confusion"]["interview"] == {"interview": 0, "background": 1, "not found": 0}
     assert swapped["curve"][0]["keep_precision"] == 0
 
@@ -195,6 +204,32 @@ def test_a_subject_that_is_not_found_is_not_kept():
     assert operating_point(judged, 0.99)["keep_precision"] is None
     assert confusion(judged)["interview"]["not found"] == 1
     assert evidence_ap(judged) == 1.0
+
+
+def test_labelled_films_teach_faces_too(root, tmp_path):
+    """A folder of bystander-lab label is face data as it is; over an incomplete picture lies an ignore region."""
+    folder = tmp_path / "own"
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images/0.png"), np.zeros((80, 120, 3), np.uint8))
+    write(folder / "train.jsonl", row(file="images/0.png", complete=False))
+    (sample,) = load_faces(folder, "train")
+    assert sample.role is None
+    assert sample.invalid.tolist() == [False, False, True]
+    settings = DataSettings((root, folder), imgsz=64, cache=tmp_path / "c")
+    assert len(training_samples(settings)) == len(load_faces(root, "train")) + 1
+    with pytest.raises(DataError, match="not found"):
+        load_faces(folder, "val")
+
+
+def test_figures_of_roles_follow_how_often_a_face_counts():
+    """A face counted twice changes every figure as if it were there twice; films are resampled as a whole."""
+    judged = [Judged(True, 0.9, group="a"), Judged(True, 0.3, group="a"), Judged(False, 0.8, group="b")]
+    weight, again = np.array([1, 2, 0]), [judged[0], judged[1], judged[1]]
+    assert operating_point(judged, 0.5, weight) == operating_point(again, 0.5)
+    assert evidence_ap(judged, np.array([2, 0, 1])) == evidence_ap([judged[0], judged[0], judged[2]])
+    sure = role_intervals(judged)["curve"][0]
+    assert sure["keep_recall"] == (0.5, 0.5)  # whichever films are drawn, both subjects are of the same one
+    assert sure["keep_precision"] == (0, 1)
 
 
 def test_weak_detections_do_not_count_as_found():
@@ -223,7 +258,9 @@ def test_learning_roles_leaves_the_face_detector_as_it_is(root, tmp_path):
     torch.set_num_threads(1)
     old = checkpoint(tmp_path / "face.pt")
     data = DataSettings((root,), imgsz=64, cache=tmp_path / "c", roles=(write(tmp_path / "t.jsonl", row()),))
-    s = TrainSettings(data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=2, steps=3, workers=0)
+    s = TrainSettings(
+        data, tmp_path / "run", names=ROLES, weights=tmp_path / "face.pt", batch=2, steps=3, workers=0, statistics=2
+    )
     new = load_checkpoint(train(s))[0]
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():

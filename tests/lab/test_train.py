@@ -1,5 +1,7 @@
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +15,8 @@ import torch
 
 from bystander_lab.cli import main
 from bystander_lab.data import DataSettings
-from bystander_lab.model import load_checkpoint
-from bystander_lab.train import TrainSettings, lr_at, train
+from bystander_lab.model import load_checkpoint, yolov5
+from bystander_lab.train import TrainSettings, lr_at, read_log, train
 from bystander_lab.widerface import DataError
 
 
@@ -36,7 +38,7 @@ def root(tmp_path):
 
 def settings(root, **more):
     data = DataSettings((root,), imgsz=64, cache=root.parent / "cache")
-    values = {"batch": 2, "steps": 4, "workers": 0, "warmup": 2, **more}
+    values = {"batch": 2, "steps": 4, "workers": 0, "warmup": 2, "statistics": 2, **more}
     return TrainSettings(data, root.parent / "run", **values)
 
 
@@ -97,8 +99,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(root, monkeypatch):
     assert not (root.parent / "run/last.pt").exists()
 
 
-def test_resume_after_a_kill(root, tmp_path):
-    """A run killed without warning goes on from its last checkpoint."""
+def test_the_schedule_goes_on_where_it_stopped(root, monkeypatch):
+    """The first learning rate after resuming is that of the next step, at its place in the whole schedule."""
+    train(settings(root, steps=4))
+    asked = []
+    monkeypatch.setattr("bystander_lab.train.lr_at", lambda step, progress, _: asked.append((step, progress)) or 1e-4)
+    train(settings(root, steps=8, resume=True))
+    assert asked[0] == (4, 0.5)
+    assert asked[-1] == (7, 7 / 8)
+
+
+def test_resume_after_a_kill_at_any_moment(root, tmp_path):
+    """A run killed without warning goes on from its last checkpoint with the same weights, average, optimiser and
+    random state.
+    """
     code = textwrap.dedent(f"""
         from pathlib import Path
         from bystander_lab.data import DataSettings
@@ -107,12 +121,75 @@ def test_resume_after_a_kill(root, tmp_path):
         train(TrainSettings(data, Path({str(tmp_path / "run")!r}), batch=2, steps=10**6, workers=0, save_every_s=0.2))
     """)
     child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not (tmp_path / "run/last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
+    time.sleep(random.random())  # in the middle of a step, of a checkpoint or of a line of the log
     child.send_signal(signal.SIGKILL)
     child.wait()
-    step = load_checkpoint(tmp_path / "run/last.pt")[1]["step"]
-    assert step > 0
-    train(settings(root, steps=step + 1, resume=True))
-    assert load_checkpoint(tmp_path / "run/last.pt")[1]["step"] == step + 1
+    before = load_checkpoint(tmp_path / "run/last.pt")[1]
+    assert before["step"] > 0
+    train(settings(root, steps=before["step"], resume=True))  # nothing is left to learn
+    after = load_checkpoint(tmp_path / "run/last.pt")[1]
+    assert (after["step"], after["elapsed_s"]) == (before["step"], before["elapsed_s"])
+    assert after["generation"] == before["generation"] + 1  # new pictures, not those of the start
+    assert torch.equal(after["rng"], before["rng"])
+    assert all(torch.equal(v, before["model"][k]) for k, v in after["model"].items())
+    assert all(torch.equal(v, before["ema"][k]) for k, v in after["ema"].items() if ".bn." not in k)
+    for i, moments in after["optimizer"]["state"].items():
+        assert all(torch.equal(v, before["optimizer"]["state"][i][k]) for k, v in moments.items())
+    assert not list((tmp_path / "run").glob("last.partial"))
+    train(settings(root, steps=before["step"] + 1, resume=True))
+    assert load_checkpoint(tmp_path / "run/last.pt")[1]["step"] == before["step"] + 1
+
+
+def test_checkpoints_are_kept_to_be_averaged(root):
+    """With ``keep`` the newest stay beside the last, each one whole."""
+    last = train(settings(root, steps=3, save_every_s=0, keep=2))
+    kept = sorted(last.parent.glob("step-*.pt"))
+    assert [load_checkpoint(p)[1]["step"] for p in kept] == [2, 3]
+
+
+def test_the_average_ends_with_statistics_of_its_own(root):
+    """The batch norms of the average, not those of the model, are taken anew at the end."""
+    _, state = load_checkpoint(train(settings(root)))
+    assert state["ema"]["model.0.bn.num_batches_tracked"] == 2
+    assert state["model"]["model.0.bn.num_batches_tracked"] == 4
+
+
+def test_a_teacher_is_learnt_from(root):
+    """With a teacher, its answers change what is learnt."""
+    torch.manual_seed(5)
+    torch.save({"ema": yolov5("n").state_dict(), "size": "n", "names": ["face"], "imgsz": 64}, root / "t.pt")
+    plain = load_checkpoint(train(settings(root, steps=2)))[1]["model"]
+    shutil.rmtree(root.parent / "run")
+    taught = load_checkpoint(train(settings(root, steps=2, teacher=root / "t.pt", teacher_weight=10.0)))[1]["model"]
+    assert not torch.equal(plain["model.24.m.0.weight"], taught["model.24.m.0.weight"])
+
+
+def test_a_line_that_was_cut_off_does_not_end_the_curves(tmp_path):
+    """What a kill left of a line is skipped."""
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"ste\n{"step": 2}\n')
+    assert [r["step"] for r in read_log(tmp_path / "log.jsonl")] == [1, 2]
+
+
+BAD = {
+    "a number out of range": (["--batch", "0"], "--batch 0: must be 1 to 4096"),
+    "a rate that is no number": (["--lr", "nan"], "--lr nan: must be"),
+    "a size that does not fit": (["--imgsz", "100"], "--imgsz 100: must be a multiple of 32"),
+    "a machine that is not there": (["--device", "nowhere"], "--device nowhere: "),
+    "a folder that is a file": (["--data", __file__], "not found; --data must point at a folder"),
+    "weights that are missing": (["--weights", "no/where.pt"], "no/where.pt: No such file"),
+    "a teacher that is missing": (["--teacher", "no/where.onnx"], "no/where.onnx: No such file"),
+}
+
+
+@pytest.mark.parametrize(("args", "says"), BAD.values(), ids=BAD)
+def test_bad_arguments_are_one_line(root, args, says, capsys):
+    """Each is told before anything is begun: exit code 2, one line, no run folder."""
+    run = ["train", "--data", str(root), "--run", str(root / "r"), "--cache", str(root / "c"), "--steps", "1"]
+    assert main([*run, "--batch", "2", "--imgsz", "64", *args]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert says in said
+    assert not (root / "r").exists()

@@ -18,9 +18,9 @@ from bystander.stages.detector import DetectorSettings, decode
 from bystander.stages.letterbox import Letterbox, letterbox
 from bystander.types import F32, U8, Frame, Model
 from bystander_lab.dataset import upright
+from bystander_lab.evaluate import FOUND
 from bystander_lab.explain.rebuild import Logits, rebuild
 from bystander_lab.export import TOLERANCE_PX, TOLERANCE_SCORE
-from bystander_lab.role_eval import FOUND
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
 from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
 from bystander.media.live_source import open_live
+from bystander.media.mjpeg import MjpegServer
 from bystander.media.reader import plane_view
 from bystander.stages.cover import CoverSettings, cover, slate
 from bystander.types import Frame, Sound
 from fakes import make_clip, noise_frame
+from receivers import free_port
 
 RATE = 48_000
 
@@ -315,3 +317,16 @@ def test_sound_from_the_start_is_taken_by_flv(tmp_path):
     sink.close()
     with av.open(str(path)) as c:
         assert min(p.dts for p in c.demux() if p.dts is not None) >= 0
+
+
+def test_who_looks_later_is_not_shown_what_was_on_air_before():
+    """While nobody looks no picture is kept: somebody may have been covered since."""
+    server = MjpegServer(parse(f"mjpeg://:{free_port()}"))
+    sink = server.sink()
+    server.viewers = 1
+    sink.picture(covered())
+    assert server.picture
+    server.viewers = 0
+    sink.picture(covered())
+    assert server.picture is None
+    server.close()

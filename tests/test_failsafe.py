@@ -7,7 +7,8 @@ import pytest
 
 from bystander.errors import InputError, LiveError, OutputError
 from bystander.media.address import parse
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import StreamSettings
+from bystander.media.live_targets import open_sink
 from bystander.run.backoff import BackOff
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.live import LiveSettings, LiveStream

@@ -20,8 +20,9 @@ import pytest
 
 from bystander.errors import BystanderError, OutputError, SettingsError
 from bystander.media.address import parse
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import StreamSettings
 from bystander.media.live_source import open_live
+from bystander.media.live_targets import open_sink
 from bystander.media.patience import sockets
 from bystander.media.srt import library
 from bystander.run.live import LiveSettings, LiveStream
@@ -268,12 +269,13 @@ def buffer_little(port):
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
-def test_a_server_that_never_answers_is_not_waited_for():
-    """It takes the connection and says nothing: an error after six seconds, not a wait for ever."""
+@pytest.mark.parametrize("kind", ["rtmp", "rtsp", "rtsps"])
+def test_a_server_that_never_answers_is_not_waited_for(kind):
+    """It takes the connection and says nothing: an error after some seconds, not a wait for ever."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(1)
-        sink = open_sink(parse(f"rtmp://127.0.0.1:{server.getsockname()[1]}/live/s3cret-key"), StreamSettings())()
+        sink = open_sink(parse(f"{kind}://127.0.0.1:{server.getsockname()[1]}/live/s3cret-key"), StreamSettings())()
         with pytest.raises(OutputError, match="cannot be opened"):
             sink.picture(cover(noise_frame(), (), CoverSettings()))
         sink.close()

@@ -14,8 +14,9 @@ import pytest
 from bystander.errors import InputError, OutputError, SettingsError
 from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
-from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
+from bystander.media.live_sinks import EncodedSink, StreamSettings, Target
 from bystander.media.live_source import open_live
+from bystander.media.live_targets import PROMPT, open_sink
 from bystander.media.mjpeg import MjpegServer
 from bystander.media.reader import plane_view
 from bystander.stages.cover import CoverSettings, cover, slate

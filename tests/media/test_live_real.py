@@ -25,18 +25,15 @@ from bystander.media.live_source import open_live
 from bystander.media.live_targets import open_sink
 from bystander.media.patience import sockets
 from bystander.media.srt import library
-from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_output import Output
 from bystander.stages.cover import CoverSettings, cover
 from fakes import FakeLive, FakeSink, faces, noise_frame
+from live_parts import BOX, feed, needs_ffmpeg, program, running, until
 from receivers import decoded, free_port
 from rtsp_server import RtspServer
 
 RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
-BOX = (96, 72, 224, 168)
-QUICK = LiveSettings(lookahead_s=0.1, stall_s=0.3, slate_s=0.6)
 
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed")
 needs_nginx = pytest.mark.skipif(
     not (shutil.which("nginx") and RTMP_MODULE.exists()), reason="nginx with libnginx-mod-rtmp is not installed"
 )
@@ -49,27 +46,6 @@ def srt():
         return library()
     except SettingsError as e:
         pytest.skip(str(e))
-
-
-@contextlib.contextmanager
-def program(*args, **how):
-    """A child process that is ended with the test."""
-    child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-
-
-def feed(out, *, seconds=60, size="320x240", clip=None):
-    """The ffmpeg program as a camera with a tone, sending to ``out``: a test picture, or a clip over and over."""
-    if clip:
-        return program("ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", clip, "-c", "copy", *out)
-    return program(
-        "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25", "-f", "lavfi", "-i",
-        "sine=frequency=440:sample_rate=48000", "-t", seconds, "-c:v", "libx264", "-preset", "ultrafast", "-tune",
-        "zerolatency", "-g", 25, "-c:a", "aac", *out)  # fmt: skip
 
 
 class Nginx:
@@ -106,40 +82,6 @@ def nginx(tmp_path):
 def reachable(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(true, seconds=20.0):
-    """Wait for a fact; the test fails when it does not come."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def running(source, *outs, settings=QUICK, detect=lambda _: faces(BOX)):
-    """A live stream in a thread of its own; ended and checked with the test."""
-    opener = (lambda: open_live(parse(source), realtime=True)) if isinstance(source, str) else source
-    outputs = [
-        o if isinstance(o, Output) else Output(parse(o).name, open_sink(parse(o), StreamSettings())) for o in outs
-    ]
-    stream, faults = LiveStream(opener, outputs, lambda _: detect, settings), []
-
-    def run():
-        try:
-            stream.run()
-        except Exception as e:
-            faults.append(e)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield stream
-    finally:
-        stream.control.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-    assert not faults, faults
 
 
 def clip(path, seconds=20):

@@ -86,7 +86,9 @@ class LiveInput:
         # HLS delivers in bursts, files over HTTP as fast as they are read: their own times set the pace
         hls = self.container.format.name == "hls"
         self.paced |= hls or bool(self.container.duration)
-        if self.address.kind in ("http", "https") and (self.container.duration or (not hls and self.container.size > 0)):
+        if self.address.kind in ("http", "https") and (
+            self.container.duration or (not hls and self.container.size > 0)
+        ):
             self.endless, self.paced = False, True  # a film on a server; a live stream tells no length
         self.timeless = not self.paced and bool(self.container.format.flags & NO_TIMES)
         rate = self.video.average_rate or self.video.guessed_rate or 0

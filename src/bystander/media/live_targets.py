@@ -5,6 +5,7 @@ An ``Address`` comes in, a function that opens one connection, each time anew, g
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bystander.errors import OutputError, SettingsError
 from bystander.media.address import Address, in_folder
 from bystander.media.live_sinks import EncodedSink, StreamSettings, Target
 from bystander.media.patience import DEFAULT_PORTS, answers
-from bystander.media.rtmp import RtmpStream, library
+from bystander.media.rtmp import WRITE, RtmpStream, library
 from bystander.media.srt import SrtStream
 from bystander.types import Sink
 
@@ -99,10 +100,8 @@ def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, A
         in_folder(playlist.parent if path.suffix != ".m3u8" else playlist, OutputError)
         playlist.parent.mkdir(exist_ok=True)
         segments = {"hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%05d.ts"))}
-        return lambda: (
-            av.open(f"file:{playlist}", "w", format="hls", container_options={**PROMPT, **HLS, **segments}),
-            None,
-        )
+        how = {**PROMPT, **HLS, **segments}
+        return lambda: (av.open(f"file:{playlist}", "w", format="hls", container_options=how, io_open=piece), None)
     how = RECORDINGS.get(path.suffix.lower())
     if how is None:
         raise SettingsError(f"{a.name}: unknown kind of output; choose {', '.join(RECORDINGS)}, .m3u8 or a folder/")
@@ -113,3 +112,36 @@ def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, A
         raise OutputError(f"{path}: exists; give --overwrite to replace it")
     options = PROMPT | (FRAGMENTS if how == "mp4" else {})
     return lambda: (av.open(f"file:{path}", "w", format=how, container_options=options), None)
+
+
+class Piece:
+    """A file of HLS, because FFmpeg says nothing of a full disk: its fault comes out of the next ``mux``.
+
+    It is raised once, PyAV keeps no second one; the half piece is emptied, so that there is room for the playlist.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.file, self.full = Path(url.removeprefix("file:")).open("wb", buffering=0), False
+
+    def write(self, data: bytes) -> int:
+        if not self.full:
+            try:
+                rest = memoryview(data)
+                while rest:  # the last bytes that fit are no fault yet
+                    rest = rest[self.file.write(rest) :]
+            except OSError:
+                self.full = True
+                self.file.truncate(0)
+                raise
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def piece(url: str, flags: int, _options: Any) -> Any:
+    """What FFmpeg writes of HLS, or reads: the playlist of the connection before."""
+    if flags & WRITE:
+        return Piece(url)
+    path = Path(url.removeprefix("file:"))
+    return io.BytesIO(path.read_bytes() if path.exists() else b"")

@@ -424,6 +424,38 @@ def test_a_size_that_changes_on_the_wire_is_covered(tmp_path):
     assert stream.meters.counts["faces"] > 25
 
 
+KINDS = {  # what a source may turn into in mid-stream: ffmpeg's arguments
+    "10 bit": ["-pix_fmt", "yuv420p10le", "-c:v", "libx264"],
+    "4:2:2": ["-pix_fmt", "yuv422p", "-c:v", "libx264"],
+    "interlaced": ["-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ilme+ildct"],
+    "variable rate": ["-vf", "select='not(mod(n,3))+lt(mod(n,20),9)'", "-fps_mode", "vfr", "-c:v", "libx264"],
+    "another size": ["-s", "204x150", "-c:v", "libx264"],
+    "with sound": ["-f", "lavfi", "-i", "sine", "-shortest", "-c:v", "libx264", "-c:a", "aac"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_turns_into_another_one_on_the_wire_stays_covered(kind, tmp_path):
+    """One transport stream, two encodes one after the other, over UDP: pictures of both leave, faces covered."""
+    for name, how in (("a", ["-c:v", "libx264"]), ("b", KINDS[kind])):
+        command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=3", *how,
+                   "-preset", "ultrafast", "-g", "12", "-bf", "0", "-f", "mpegts", tmp_path / f"{name}.ts"]  # fmt: skip
+        subprocess.run([c for c in command if "mpeg2video" not in how or c not in ("-preset", "ultrafast")], check=True)
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    raws = [raw[:60, :80] for name in "ab" for raw in decoded(tmp_path / f"{name}.ts")[::12]]
+    port, sink = free_port(), FakeSink()
+    with running(f"udp://:{port}", Output("x", sink.open), detect=lambda _: faces((0, 0, 80, 60))) as stream:
+        time.sleep(0.5)
+        with feed(["-f", "mpegts", f"udp://127.0.0.1:{port}?pkt_size=1316"], clip=both):
+            until(lambda: sum(not w for w in sink.whole) > 110, 60)
+    pictures = [p for p, whole in zip(sink.pictures, sink.whole, strict=True) if not whole]
+    assert max(fine(p[:60, :80], raw) for p in pictures[::10] for raw in raws) < 0.3
+    assert sink.times == sorted(set(sink.times))
+    assert (kind == "another size") == (len({p.shape for p in pictures}) == 2)
+    assert stream.intake.reconnects == 0
+
+
 def test_a_camera_device_is_opened_by_name():
     """A real webcam, where there is one."""
     if not Path("/dev/video0").exists():

@@ -334,6 +334,14 @@ def test_who_looks_later_is_not_shown_what_was_on_air_before():
     server.close()
 
 
+def fill(sink):
+    for i in range(600):
+        c = covered(i, 320, 240)
+        if i > 60:  # the first piece of HLS fits
+            c.frame.y[...] = np.roll(c.frame.y, 77 * i)
+        sink.picture(c)
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "hls/"])
 def test_a_full_disk_is_told_and_leaves_what_plays(tmp_path, name, capfd):
     """No byte more fits into a file: an OutputError that says so, no other line, and pictures in what was written."""
@@ -343,11 +351,7 @@ def test_a_full_disk_is_told_and_leaves_what_plays(tmp_path, name, capfd):
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
     try:
         with pytest.raises(OutputError, match=r"File too large"):
-            for i in range(600):
-                c = covered(i, 320, 240)
-                if i > 60:  # the first piece of HLS fits
-                    c.frame.y[...] = np.roll(c.frame.y, 77 * i)
-                sink.picture(c)
+            fill(sink)
         sink.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -121,7 +121,8 @@ class Piece:
     """
 
     def __init__(self, url: str) -> None:
-        self.file, self.full = Path(url.removeprefix("file:")).open("wb", buffering=0), False
+        self.file = Path(url.removeprefix("file:")).open("wb", buffering=0)  # noqa: SIM115  FFmpeg closes it
+        self.full = False
 
     def write(self, data: bytes) -> int:
         if not self.full:

@@ -100,8 +100,8 @@ def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, A
         in_folder(playlist.parent if path.suffix != ".m3u8" else playlist, OutputError)
         playlist.parent.mkdir(exist_ok=True)
         segments = {"hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%05d.ts"))}
-        how = {**PROMPT, **HLS, **segments}
-        return lambda: (av.open(f"file:{playlist}", "w", format="hls", container_options=how, io_open=piece), None)
+        pieces = {**PROMPT, **HLS, **segments}
+        return lambda: (av.open(f"file:{playlist}", "w", format="hls", container_options=pieces, io_open=piece), None)
     how = RECORDINGS.get(path.suffix.lower())
     if how is None:
         raise SettingsError(f"{a.name}: unknown kind of output; choose {', '.join(RECORDINGS)}, .m3u8 or a folder/")

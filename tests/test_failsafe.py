@@ -1,5 +1,6 @@
 """The promise, attacked: every stage raises, every bad value arrives, and no raw pixel leaves."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from bystander.errors import InputError, LiveError, OutputError
 from bystander.media.address import parse
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import StreamSettings
+from bystander.media.live_targets import open_sink
 from bystander.run.backoff import BackOff
 from bystander.run.face_filter import FaceFilter, FilterSettings
 from bystander.run.live import LiveSettings, LiveStream
@@ -137,10 +139,10 @@ def live(detect, frames=None, sink=None, prepare=lambda _s: None, **settings):
     sink = sink or FakeSink()
     frames = frames or [noise_frame(index=i) for i in range(COUNT)]
     settings = LiveSettings(**{"lookahead_s": 0.0, "stall_s": 0.2, "repeat_s": 0.05, **settings})
-    open_it = sink.open if isinstance(sink, FakeSink) else sink
+    sinks = {"x": sink.open} if isinstance(sink, FakeSink) else sink
     stepped = []
     source = FakeLive(frames, step_s=0.01, ready=lambda n: len(stepped) >= n)
-    stream = LiveStream(lambda: source, [Output("x", open_it)], lambda _: detect, settings)
+    stream = LiveStream(lambda: source, [Output(*named) for named in sinks.items()], lambda _: detect, settings)
     step = stream.stages.step
 
     def noted(*args, **kwargs):
@@ -170,6 +172,8 @@ LIVE_STAGES = {
     "cover of the whole frame": "bystander.run.face_filter.cover_whole",
     "push": "bystander.run.face_filter.FaceFilter.push",
     "check": "bystander.run.live_stages.check",
+    "cuts": "bystander.run.face_filter.CutDetector.__call__",
+    "note": "bystander.run.live.LiveStream._note",
 }
 
 
@@ -315,18 +319,38 @@ def test_live_a_fault_is_logged_once_per_kind(caplog):
     assert sum("detector failed" in r.getMessage() for r in caplog.records) == 1
 
 
+KINDS = ["mkv", "mp4", "ts", "hls", "udp", "mjpeg", "vcam"]
 WIDE, HIGH = 160, 120  # px; smaller pictures lose their noise in the encoder
 
 
 def through(kind, detect, tmp_path, monkeypatch):
     """Luma of what a viewer of this kind of output sees of thirty frames of noise."""
-    with receiver(kind, tmp_path, monkeypatch) as (out, pictures):
-        sink = open_sink(parse(out), StreamSettings(bitrate_k=20_000))
-        live(detect, [noise_frame(WIDE, HIGH, i) for i in range(COUNT)], sink, faults_in_row=1000)
-    return pictures
+    return through_all([kind], detect, tmp_path, monkeypatch)[kind]
 
 
-@pytest.mark.parametrize("kind", ["mkv", "mp4", "ts", "hls", "udp", "mjpeg", "vcam"])
+def through_all(kinds, detect, tmp_path, monkeypatch):
+    """By kind of output, the same; all of them at once."""
+    with ExitStack() as stack:
+        out = {kind: stack.enter_context(receiver(kind, tmp_path, monkeypatch)) for kind in kinds}
+        sinks = {kind: open_sink(parse(to), StreamSettings(bitrate_k=20_000)) for kind, (to, _) in out.items()}
+        live(detect, [noise_frame(WIDE, HIGH, i) for i in range(COUNT)], sinks, faults_in_row=1000)
+    return {kind: pictures for kind, (_, pictures) in out.items()}
+
+
+@pytest.mark.parametrize("fault", [*BAD, *LIVE_STAGES])
+def test_live_no_fault_carries_a_raw_pixel_to_any_kind_of_output(fault, tmp_path, monkeypatch):
+    """Every bad value, and every stage that raises, seen by a viewer of each kind of output."""
+    if fault in LIVE_STAGES:
+        monkeypatch.setattr(LIVE_STAGES[fault], broken)
+        if fault == "cover of the whole frame":
+            monkeypatch.setattr(LIVE_STAGES["tracker"], broken)
+    detect = BAD.get(fault, lambda _: faces())
+    for kind, seen in through_all(KINDS, detect, tmp_path, monkeypatch).items():
+        assert seen, kind
+        assert not raw_in(seen, WIDE, HIGH), kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_live_no_output_kind_carries_a_raw_pixel(kind, tmp_path, monkeypatch):
     """With a broken detector nothing of the source is seen on any kind of output; with a blind one it would be."""
     for name in "ab":

@@ -32,6 +32,19 @@ def test_a_signal_waits_for_the_safe_point():
     assert reached == ["after the signal"]
 
 
+def test_a_terminal_that_is_closed_ends_the_run_too_unless_it_was_told_to_outlive_it():
+    """SIGHUP is held back like the others; who ignores it (nohup) goes on."""
+    with pytest.raises(Terminated), held_back():
+        send(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with held_back():
+            send(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_raised_at_the_end_at_the_latest(number):
     """Leaving lets it through, and the handlers from before are back."""

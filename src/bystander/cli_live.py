@@ -25,8 +25,9 @@ from typing import Any
 from bystander.errors import BystanderError, LiveError, SettingsError
 from bystander.interrupts import held_back
 from bystander.media.address import LOOPBACK, NETWORK, Address, first_line, masked, parse, scrub, secrets
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import StreamSettings
 from bystander.media.live_source import open_live
+from bystander.media.live_targets import open_sink
 from bystander.models import DEVICES, PRECISIONS, open_model
 from bystander.run.control import Control, LiveStatus
 from bystander.run.control_http import ControlServer

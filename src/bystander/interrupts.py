@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a run between two frames, not in the midst of native code that other threads use as well."""
+"""Ctrl-C and SIGTERM end a run between two frames, not in the midst of native code that other threads use as well.
+
+So does a terminal that is closed, but for those who asked to outlive it (nohup).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from typing import NoReturn
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. Like Ctrl-C not an ``Exception``, so that no catch-all takes it for the fault of a stage."""
+    """SIGTERM or SIGHUP. Like Ctrl-C not an ``Exception``, so that no catch-all takes it for the fault of a stage."""
 
 
 def raise_now(number: int, _frame: FrameType | None = None) -> NoReturn:
-    """What a signal means: KeyboardInterrupt for SIGINT, Terminated for SIGTERM."""
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    """What a signal means: KeyboardInterrupt for SIGINT, Terminated for the others."""
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 @contextmanager
@@ -35,7 +38,11 @@ def held_back(notify: Callable[[], None] = lambda: None) -> Iterator[Callable[[]
         came.append(number)
         notify()
 
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        numbers.append(hangup)
+    before = {n: signal.signal(n, on_signal) for n in numbers}
     try:
         yield let_through
     finally:

@@ -20,22 +20,20 @@ import pytest
 
 from bystander.errors import BystanderError, OutputError, SettingsError
 from bystander.media.address import parse
-from bystander.media.live_sinks import StreamSettings, open_sink
+from bystander.media.live_sinks import StreamSettings
 from bystander.media.live_source import open_live
+from bystander.media.live_targets import open_sink
 from bystander.media.patience import sockets
 from bystander.media.srt import library
-from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_output import Output
 from bystander.stages.cover import CoverSettings, cover
 from fakes import FakeLive, FakeSink, faces, noise_frame
+from live_parts import BOX, feed, needs_ffmpeg, program, running, until
 from receivers import decoded, free_port
 from rtsp_server import RtspServer
 
 RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
-BOX = (96, 72, 224, 168)
-QUICK = LiveSettings(lookahead_s=0.1, stall_s=0.3, slate_s=0.6)
 
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed")
 needs_nginx = pytest.mark.skipif(
     not (shutil.which("nginx") and RTMP_MODULE.exists()), reason="nginx with libnginx-mod-rtmp is not installed"
 )
@@ -48,27 +46,6 @@ def srt():
         return library()
     except SettingsError as e:
         pytest.skip(str(e))
-
-
-@contextlib.contextmanager
-def program(*args, **how):
-    """A child process that is ended with the test."""
-    child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-
-
-def feed(out, *, seconds=60, size="320x240", clip=None):
-    """The ffmpeg program as a camera with a tone, sending to ``out``: a test picture, or a clip over and over."""
-    if clip:
-        return program("ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", clip, "-c", "copy", *out)
-    return program(
-        "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25", "-f", "lavfi", "-i",
-        "sine=frequency=440:sample_rate=48000", "-t", seconds, "-c:v", "libx264", "-preset", "ultrafast", "-tune",
-        "zerolatency", "-g", 25, "-c:a", "aac", *out)  # fmt: skip
 
 
 class Nginx:
@@ -105,40 +82,6 @@ def nginx(tmp_path):
 def reachable(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(true, seconds=20.0):
-    """Wait for a fact; the test fails when it does not come."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def running(source, *outs, settings=QUICK, detect=lambda _: faces(BOX)):
-    """A live stream in a thread of its own; ended and checked with the test."""
-    opener = (lambda: open_live(parse(source), realtime=True)) if isinstance(source, str) else source
-    outputs = [
-        o if isinstance(o, Output) else Output(parse(o).name, open_sink(parse(o), StreamSettings())) for o in outs
-    ]
-    stream, faults = LiveStream(opener, outputs, lambda _: detect, settings), []
-
-    def run():
-        try:
-            stream.run()
-        except Exception as e:
-            faults.append(e)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield stream
-    finally:
-        stream.control.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-    assert not faults, faults
 
 
 def clip(path, seconds=20):
@@ -268,12 +211,13 @@ def buffer_little(port):
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
-def test_a_server_that_never_answers_is_not_waited_for():
-    """It takes the connection and says nothing: an error after six seconds, not a wait for ever."""
+@pytest.mark.parametrize("kind", ["rtmp", "rtsp", "rtsps"])
+def test_a_server_that_never_answers_is_not_waited_for(kind):
+    """It takes the connection and says nothing: an error after some seconds, not a wait for ever."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(1)
-        sink = open_sink(parse(f"rtmp://127.0.0.1:{server.getsockname()[1]}/live/s3cret-key"), StreamSettings())()
+        sink = open_sink(parse(f"{kind}://127.0.0.1:{server.getsockname()[1]}/live/s3cret-key"), StreamSettings())()
         with pytest.raises(OutputError, match="cannot be opened"):
             sink.picture(cover(noise_frame(), (), CoverSettings()))
         sink.close()
@@ -478,6 +422,38 @@ def test_a_size_that_changes_on_the_wire_is_covered(tmp_path):
                 30,
             )
     assert stream.meters.counts["faces"] > 25
+
+
+KINDS = {  # what a source may turn into in mid-stream: ffmpeg's arguments
+    "10 bit": ["-pix_fmt", "yuv420p10le", "-c:v", "libx264"],
+    "4:2:2": ["-pix_fmt", "yuv422p", "-c:v", "libx264"],
+    "interlaced": ["-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ilme+ildct"],
+    "variable rate": ["-vf", "select='not(mod(n,3))+lt(mod(n,20),9)'", "-fps_mode", "vfr", "-c:v", "libx264"],
+    "another size": ["-s", "204x150", "-c:v", "libx264"],
+    "with sound": ["-f", "lavfi", "-i", "sine", "-shortest", "-c:v", "libx264", "-c:a", "aac"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_turns_into_another_one_on_the_wire_stays_covered(kind, tmp_path):
+    """One transport stream, two encodes one after the other, over UDP: pictures of both leave, faces covered."""
+    for name, how in (("a", ["-c:v", "libx264"]), ("b", KINDS[kind])):
+        command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=3", *how,
+                   "-preset", "ultrafast", "-g", "12", "-bf", "0", "-f", "mpegts", tmp_path / f"{name}.ts"]  # fmt: skip
+        subprocess.run([c for c in command if "mpeg2video" not in how or c not in ("-preset", "ultrafast")], check=True)
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    raws = [raw[:60, :80] for name in "ab" for raw in decoded(tmp_path / f"{name}.ts")[::12]]
+    port, sink = free_port(), FakeSink()
+    with running(f"udp://:{port}", Output("x", sink.open), detect=lambda _: faces((0, 0, 80, 60))) as stream:
+        time.sleep(0.5)
+        with feed(["-f", "mpegts", f"udp://127.0.0.1:{port}?pkt_size=1316"], clip=both):
+            until(lambda: sum(not w for w in sink.whole) > 110, 60)
+    pictures = [p for p, whole in zip(sink.pictures, sink.whole, strict=True) if not whole]
+    assert max(fine(p[:60, :80], raw) for p in pictures[::10] for raw in raws) < 0.3
+    assert sink.times == sorted(set(sink.times))
+    assert (kind == "another size") == (len({p.shape for p in pictures}) == 2)
+    assert stream.intake.reconnects == 0
 
 
 def test_a_camera_device_is_opened_by_name():

@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import os
 import sys
 import threading
 from dataclasses import replace
@@ -14,12 +15,15 @@ import pytest
 from bystander.errors import InputError, OutputError, SettingsError
 from bystander.media.address import parse
 from bystander.media.live_picture import even_size, jpeg, planar
-from bystander.media.live_sinks import PROMPT, EncodedSink, StreamSettings, Target, open_sink
+from bystander.media.live_sinks import EncodedSink, StreamSettings, Target
 from bystander.media.live_source import open_live
+from bystander.media.live_targets import PROMPT, open_sink
+from bystander.media.mjpeg import MjpegServer
 from bystander.media.reader import plane_view
 from bystander.stages.cover import CoverSettings, cover, slate
 from bystander.types import Frame, Sound
 from fakes import make_clip, noise_frame
+from receivers import decoded, free_port
 
 RATE = 48_000
 
@@ -315,3 +319,48 @@ def test_sound_from_the_start_is_taken_by_flv(tmp_path):
     sink.close()
     with av.open(str(path)) as c:
         assert min(p.dts for p in c.demux() if p.dts is not None) >= 0
+
+
+def test_who_looks_later_is_not_shown_what_was_on_air_before():
+    """While nobody looks no picture is kept: somebody may have been covered since."""
+    server = MjpegServer(parse(f"mjpeg://:{free_port()}"))
+    sink = server.sink()
+    server.viewers = 1
+    sink.picture(covered())
+    assert server.picture
+    server.viewers = 0
+    sink.picture(covered())
+    assert server.picture is None
+    server.close()
+
+
+def fill(sink):
+    for i in range(600):
+        c = covered(i, 320, 240)
+        if i > 60:  # the first piece of HLS fits
+            c.frame.y[...] = np.roll(c.frame.y, 77 * i)
+        sink.picture(c)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "hls/"])
+def test_a_full_disk_is_told_and_leaves_what_plays(tmp_path, name, capfd):
+    """No byte more fits into a file: an OutputError that says so, no other line, and pictures in what was written."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    sink = open_sink(parse(f"{tmp_path}/{name}"), StreamSettings(bitrate_k=2000))()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"File too large"):
+            fill(sink)
+        sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(decoded(tmp_path / "hls/live.m3u8" if name == "hls/" else tmp_path / name)) > 20
+    assert "dropped" not in "".join(capfd.readouterr())
+
+
+def test_a_pipe_is_not_taken_for_a_recording(tmp_path):
+    """Opening it would wait for a reader, and everything with it."""
+    os.mkfifo(tmp_path / "a.ts")
+    with pytest.raises(OutputError, match="not a plain file"):
+        open_sink(parse(str(tmp_path / "a.ts")), StreamSettings(overwrite=True))

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from bystander.errors import InputError, LiveError, OutputError, SettingsError
-from bystander.run.control import Control
+from bystander.run.control import Control, Manner, covers_more
 from bystander.run.live import LiveSettings, LiveStream
 from bystander.run.live_meters import LiveMeters
 from bystander.run.live_output import Outlet, Output, Sent
 from bystander.stages.cover import CoverSettings, cover, cover_whole
-from bystander.types import CoveredFrame, Sound
+from bystander.stages.policy import PolicySettings
+from bystander.types import Choices, CoveredFrame, Sound, Verdict
 from fakes import FakeLive, FakeSink, faces, noise_frame
 
 BOX = (16, 12, 40, 36)
@@ -89,8 +90,16 @@ def test_a_film_that_fails_in_the_middle_is_not_played_again():
 def test_a_detector_that_hangs_from_the_start_shows_a_slate_and_obeys():
     """Before the first answer there is a slate, and stop ends the stream."""
     control, sink, release = Control(), FakeSink(), threading.Event()
-    threading.Timer(1.0, control.stop).start()
-    threading.Timer(2.0, release.set).start()
+
+    def stop():
+        end = time.monotonic() + 15
+        while len(sink.whole) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+        control.stop()
+        time.sleep(1)
+        release.set()
+
+    threading.Thread(target=stop).start()
     go(FakeLive(clip(500), step_s=0.03, endless=True), sink, detect=lambda _f: (release.wait(20), faces())[1],
        control=control)  # fmt: skip
     assert len(sink.whole) >= 3
@@ -238,15 +247,15 @@ def test_panic_reaches_what_waits_in_an_output():
     outlet = Outlet(Output("x", sink.open), LiveMeters(), wait=False)
     hold = threading.Event()
     show = sink.picture
-    sink.picture = lambda c: (hold.wait(10), show(c))
-    for i in range(5):
+    sink.picture = lambda c: (sink.pictures and hold.wait(10), show(c))
+    for i in range(6):
         outlet.offer(Sent(cover(noise_frame(index=i), (), CoverSettings()), None))
         time.sleep(0.05)
     outlet.keep_whole()
     outlet.offer(Sent(cover_whole(noise_frame(index=9)), None))
     hold.set()
     outlet.close()
-    assert sink.whole == [False, True]  # the first one was on its way already
+    assert sink.whole == [True, False, True]  # the one that opened it, blank; the second was on its way already
 
 
 def test_choices_take_effect_and_are_seen_in_the_status():
@@ -348,3 +357,82 @@ def test_what_is_said_while_the_detector_works_holds_for_that_picture():
     shown = [int(p[0, 0]) for p, whole in zip(sink.pictures, sink.whole, strict=True) if not whole]
     assert shown
     assert max(shown) < 3  # the top row tells the picture's index
+
+
+class Standing(FakeLive):
+    """A camera that stands still at its end for a while, and says so."""
+
+    def __init__(self, items, still_s, on_still=lambda: None):
+        super().__init__(items, step_s=0.03)
+        self.still_s, self.on_still = still_s, on_still
+
+    def __iter__(self):
+        yield from super().__iter__()
+        self.closed.wait(0.3)
+        self.on_still()
+        self.closed.wait(self.still_s)
+
+
+WORDS = {
+    "nothing": lambda _c: None,
+    "cover him": lambda c: c.cover(1),
+    "keep him no more": lambda c: c.forget(1),
+    "cover by default": lambda c: c.choose(frozenset(), frozenset()),
+    "another style": lambda c: setattr(c, "manner", Manner(PolicySettings(), CoverSettings("solid"))),
+    "panic": lambda c: setattr(c, "panic", True),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_that_covers_more_holds_for_pictures_that_are_shown_again(word):
+    """The input stands still while a kept face is on air: once somebody says to cover it, it is not repeated."""
+    control, sink, said = Control(), FakeSink(), []
+    control.choose(frozenset({1}), frozenset(), Verdict.KEEP)
+    frames = clip(20)
+    raw = frames[0].y[13:36, 16:40].tobytes()
+
+    def speak():
+        time.sleep(0.3)  # for the pictures that are on their way, and a repeat
+        WORDS[word](control)
+        time.sleep(0.2)  # until it was taken
+        said.append(len(sink.pictures))
+
+    settings = LiveSettings(lookahead_s=0.0, stall_s=0.1, slate_s=5.0, repeat_s=0.05)
+    go(Standing(frames, 0.6, speak), sink, settings=settings, control=control)
+    sharp = [p[13:36, 16:40].tobytes() == raw for p in sink.pictures]
+    assert any(sharp[: said[0]])
+    assert len(sharp) - said[0] > 3
+    assert all(sharp[said[0] :]) if word == "nothing" else not any(sharp[said[0] :])
+
+
+def test_a_word_that_covers_more_is_not_kept_waiting_by_a_stall():
+    """What viewers see frozen is replaced at once, not when the input has been silent for long."""
+    control, sink = Control(), FakeSink()
+    control.keep(1)
+    moments = []
+    source = Standing(clip(10), 0.5, lambda: (control.cover(1), moments.append(len(sink.whole))))
+    go(source, sink, settings=LiveSettings(lookahead_s=0.0, stall_s=5.0, slate_s=9.0, repeat_s=0.1), control=control)
+    assert not any(sink.whole[1 : moments[0]])
+    assert sink.whole[moments[0] : moments[0] + 1] == [True]
+
+
+def test_a_word_that_covers_less_keeps_what_waits():
+    """Keeping somebody is no reason to leave pictures out."""
+    a, b = Choices(cover=frozenset({1})), Choices(keep=frozenset({2}), default=Verdict.KEEP)
+    assert not covers_more(b, a)
+    assert covers_more(a, b)
+    assert covers_more(replace(b, rules=False), b)
+
+
+def test_a_connection_that_is_long_in_coming_begins_blank():
+    """A caller who comes hours later is not shown the picture that has waited for them, painted by an older word."""
+    sink, called = FakeSink(), threading.Event()
+    show = sink.picture
+    sink.picture = lambda c: (called.wait(10), show(c))
+    outlet = Outlet(Output("x", sink.open), LiveMeters(), wait=False)
+    outlet.offer(Sent(cover(noise_frame(), (), CoverSettings()), None))
+    time.sleep(0.2)
+    outlet.keep_whole()
+    called.set()
+    outlet.close()
+    assert [p.tolist() for p in sink.pictures] == [np.full((48, 64), 128).tolist()]

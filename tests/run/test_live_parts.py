@@ -364,6 +364,11 @@ def test_another_manner_holds_for_frames_that_wait():
     assert np.array_equal(covered.frame.y[:2], before[:2])
 
 
+def test_to_forget_all_choices_is_told_as_what_it_is():
+    """r leaves the rule its word: with --keep auto the subject stays sharp, so nobody is told otherwise."""
+    assert "--keep" in Keys(Control()).press("r")
+
+
 def test_another_rule_finds_its_people_afresh():
     """Who was a subject under "auto" before it was switched off must be seen for a while again."""
     policy = Policy(PolicySettings("auto"))

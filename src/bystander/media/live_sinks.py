@@ -10,41 +10,29 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 
 from bystander.errors import OutputError, SettingsError
-from bystander.media.address import NO_HOST, Address, addresses, in_folder
+from bystander.media.address import NO_HOST, addresses
 from bystander.media.live_picture import even_size, planar
 from bystander.media.live_sound import SoundTrack
-from bystander.media.patience import DEFAULT_PORTS, Patience, answers
+from bystander.media.patience import Patience
 from bystander.media.reader import LIMITED_RANGE, PLANAR, reason
-from bystander.media.rtmp import RtmpStream, library
-from bystander.media.srt import SrtStream
 from bystander.processors import processors
-from bystander.types import F32, CoveredFrame, Sink, Sound
+from bystander.types import F32, CoveredFrame, Sound
 
 RATE = 48_000
 TICKS = Fraction(1, 90_000)
 GOOD, QUICK = "veryfast", "superfast"  # of x264: QUICK takes two thirds of the time and loses about 0.3 dB
 FEW = 2  # processors: the detector needs them more
 KEY_FRAME = 1  # AV_PICTURE_TYPE_I
-FLV = {"flvflags": "no_duration_filesize"}  # nobody can go back and write them
 SILENCE_AFTER_S = 0.5  # without sound for so long there is none
 LATE_SOUND_S = 1.5  # some sources send their sound so long after the picture of its time
-# one packet is sent as soon as it is there; the muxer's own wait for the other stream would add delay
-PROMPT = {"max_interleave_delta": "1", "flush_packets": "1"}
-# with its length a player need not wait for the next picture to know where this one ends
-LENGTHS = {"omit_video_pes_length": "0"}
 # FLV refuses packets older than the first one, and the sound encoder's first packet lies 21 ms before its first sample
 SOUND_AFTER_S = 0.05
 BITS_PER_PIXEL = 0.11  # at 30 fps: 720p gets 3 Mbit/s, 1080p 6.8
-RECORDINGS = {".mkv": "matroska", ".mp4": "mp4", ".ts": "mpegts"}
-FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # readable even when it was cut off
-HLS = {"hls_time": "2", "hls_list_size": "6",
-       "hls_flags": "delete_segments+append_list+independent_segments+temp_file"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,84 +164,3 @@ class EncodedSink:
             for stream in container.streams:
                 container.mux(stream.encode(None))
         container.close()
-
-
-def open_sink(address: Address, settings: StreamSettings) -> Callable[[], Sink]:
-    """A function that opens a connection to this address, each time anew. SettingsError for what is no output."""
-    if address.kind == "mjpeg":
-        from bystander.media.mjpeg import MjpegServer
-
-        return MjpegServer(address).sink
-    if address.kind == "vcam":
-        from bystander.media.vcam import VirtualCamera, load
-
-        load()
-        return lambda: VirtualCamera(address, settings.size)
-    if address.kind == "device":
-        raise SettingsError(f"{address.name}: is a camera to read from; for a virtual camera give vcam")
-    usual = DEFAULT_PORTS.get(address.kind)
-    host = (address.host, address.parts.port or usual) if usual else None
-    target = Target(address.name, opener(address, settings), host)
-    return lambda: EncodedSink(target, settings)
-
-
-def opener(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]]:
-    """A function that opens FFmpeg's muxer for this address."""
-    if a.kind == "srt":
-
-        def srt() -> tuple[Any, Any]:
-            pipe = SrtStream(a, OutputError)
-            return av.open(pipe, "w", format="mpegts", container_options=PROMPT | LENGTHS), pipe
-
-        return srt  # fmt: skip
-    if a.kind in ("rtmp", "rtmps"):
-
-        def rtmp() -> tuple[Any, Any]:
-            pipe = RtmpStream(a.url) if library() else None
-            return av.open(pipe or a.url, "w", format="flv", container_options=PROMPT | FLV), pipe
-
-        return rtmp
-    if a.kind in ("rtsp", "rtsps"):
-        opened = list[bool]()
-
-        def rtsp() -> tuple[Any, Any]:
-            if opened:  # not the first time: simple receivers take one connection only
-                answers(a.host, a.parts.port or DEFAULT_PORTS[a.kind], encrypted=a.kind == "rtsps")
-            opened.append(True)
-            return av.open(a.url, "w", format="rtsp", container_options=PROMPT | {"rtsp_transport": "tcp"}), None
-
-        return rtsp
-    if a.kind == "file":
-        return recording(a, settings)
-    url, how, options = {
-        "udp": (a.url.partition("?")[0] + "?pkt_size=1316", "mpegts", LENGTHS),
-        "stdio": ("pipe:1", "mpegts", LENGTHS),
-    }.get(a.kind, ("", "", {}))
-    if not url:
-        raise SettingsError(
-            f"{a.name}: cannot be sent to; choose rtmp, rtsp, srt, udp, mjpeg, vcam, -, a file or a folder/"
-        )
-    return lambda: (av.open(url, "w", format=how, container_options={**PROMPT, **options}), None)
-
-
-def recording(a: Address, settings: StreamSettings) -> Callable[[], tuple[Any, Any]]:
-    """A file beside the stream, or a folder of HLS. OutputError when it cannot be there; checked at once."""
-    path = Path(a.url)
-    hls = a.url.endswith("/") or path.is_dir() or path.suffix == ".m3u8"
-    if hls:
-        playlist = path if path.suffix == ".m3u8" else path / "live.m3u8"
-        in_folder(playlist.parent if path.suffix != ".m3u8" else playlist, OutputError)
-        playlist.parent.mkdir(exist_ok=True)
-        segments = {"hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%05d.ts"))}
-        return lambda: (
-            av.open(f"file:{playlist}", "w", format="hls", container_options={**PROMPT, **HLS, **segments}),
-            None,
-        )
-    how = RECORDINGS.get(path.suffix.lower())
-    if how is None:
-        raise SettingsError(f"{a.name}: unknown kind of output; choose {', '.join(RECORDINGS)}, .m3u8 or a folder/")
-    in_folder(path, OutputError)
-    if path.exists() and not settings.overwrite:
-        raise OutputError(f"{path}: exists; give --overwrite to replace it")
-    options = PROMPT | (FRAGMENTS if how == "mp4" else {})
-    return lambda: (av.open(f"file:{path}", "w", format=how, container_options=options), None)

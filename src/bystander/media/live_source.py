@@ -30,6 +30,7 @@ CODEC_TICKS = Fraction(1, 90_000)
 # not fflags nobuffer: it throws away what was read to know the streams, with the first key frame in it
 QUICK = {"probesize": "500000", "analyzeduration": "1000000"}
 MICROS = str(int(READ_S * 1e6))
+NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: MJPEG, bare H.264; FFmpeg takes any rate for 25 fps, so the arrival counts
 DAMAGED = 200  # packets in a row that do not decode: the stream is of no use
 
 
@@ -83,9 +84,13 @@ class LiveInput:
         self.audio = next((s for s in streams.audio if s.codec_context), None)
         self.resampler = av.AudioResampler("fltp", "stereo", RATE)
         # HLS delivers in bursts, files over HTTP as fast as they are read: their own times set the pace
-        self.paced |= self.container.format.name == "hls" or bool(self.container.duration)
-        if self.address.kind in ("http", "https") and self.container.duration:
-            self.endless = False  # a film on a server; a live stream tells no length
+        hls = self.container.format.name == "hls"
+        self.paced |= hls or bool(self.container.duration)
+        if self.address.kind in ("http", "https") and (
+            self.container.duration or (not hls and self.container.size > 0)
+        ):
+            self.endless, self.paced = False, True  # a film on a server; a live stream tells no length
+        self.timeless = not self.paced and bool(self.container.format.flags & NO_TIMES)
         rate = self.video.average_rate or self.video.guessed_rate or 0
         self.info = SourceInfo(self.address.name, self.video.width, self.video.height, 0, float(rate), 0.0, 0)
 
@@ -130,7 +135,10 @@ class LiveInput:
                 raise InputError(f"{self.address.name}: the connection is lost ({told(e)})") from None
 
     def _picture(self, native: Any) -> Iterator[Frame]:
-        time_s = float(native.pts * native.time_base) if native.pts is not None else self.index / 25
+        if self.timeless:
+            time_s = time.monotonic()
+        else:
+            time_s = float(native.pts * native.time_base) if native.pts is not None else self.index / 25
         if native.is_corrupt and not self.index:
             return  # the smear before the first key frame
         self._pace(time_s)

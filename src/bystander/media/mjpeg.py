@@ -56,11 +56,11 @@ class MjpegSink:
         """Show it to those who look. TypeError for anything but a ``CoveredFrame``."""
         if not isinstance(covered, CoveredFrame):
             raise TypeError(f"only covered frames may be shown, not {type(covered).__name__}")
-        if self.server.viewers:
-            data = jpeg(covered, LONG_SIDE)
-            with self.server.fresh:
-                self.server.picture = data
-                self.server.fresh.notify_all()
+        # without viewers the last one is forgotten: the next viewer must not be shown what people have covered since
+        data = jpeg(covered, LONG_SIDE) if self.server.viewers else None
+        with self.server.fresh:
+            self.server.picture = data
+            self.server.fresh.notify_all()
 
     def sound(self, sound: Sound) -> None:
         """There is none in MJPEG."""

@@ -22,6 +22,13 @@ class Manner:
     cover: CoverSettings
 
 
+def covers_more(word: Choices, before: Choices) -> bool:
+    """Whether somebody who was sharp by the word before may be covered by this one."""
+    default = word.default is Verdict.COVER and before.default is not Verdict.COVER
+    rules = before.rules and not word.rules
+    return default or rules or bool(word.cover - before.cover) or bool(before.keep - word.keep)
+
+
 @dataclass(frozen=True, slots=True)
 class FaceStatus:
     """A face in the newest picture."""

@@ -159,11 +159,13 @@ class FaceFilter:
         self.tracker.faces, self.tracker.ghosts = [], []
         return ready
 
-    def change(self, policy: PolicySettings, cover: CoverSettings) -> None:
-        """Go on by other rules, in another style; frames that wait as well."""
-        if (policy, cover) != (self.settings.policy, self.settings.cover):
+    def change(self, policy: PolicySettings, cover: CoverSettings) -> bool:
+        """Go on by other rules, in another style; frames that wait as well. False when they are the same."""
+        other = (policy, cover) != (self.settings.policy, self.settings.cover)
+        if other:
             self.settings = replace(self.settings, policy=policy, cover=cover)
             self.policy.change(policy)
+        return other
 
     def _follow(self, frame: Frame, script: Script) -> Planned:
         found = script.at(frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bystander.run.control import Control
 
-HELP = "keys: p panic (cover all)   3k keep face 3   3c cover face 3   r cover everybody   q quit"
+HELP = "keys: p panic (cover all)   3k keep face 3   3c cover face 3   r forget choices   q quit"
 MOST_DIGITS = 9
 
 
@@ -29,7 +29,7 @@ class Keys:
             return self.choose(key, number)
         if key == "r":
             self.control.choose(frozenset(), frozenset())
-            return "everybody is covered"
+            return "all choices are forgotten: only --keep keeps anybody now"
         if key == "q":
             self.control.stop()
             return "ending"

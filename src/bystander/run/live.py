@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bystander.errors import InputError, LiveError, SettingsError
-from bystander.run.control import Control, FaceStatus, LiveStatus
+from bystander.run.control import Control, FaceStatus, LiveStatus, covers_more
 from bystander.run.face_filter import Detect, FaceFilter, FilterSettings
 from bystander.run.governor import Governor, in_words
 from bystander.run.live_input import Arrived, Intake
@@ -22,7 +22,7 @@ from bystander.run.live_meters import LiveMeters
 from bystander.run.live_output import Outlet, Output, Sent
 from bystander.run.live_stages import LiveStages
 from bystander.run.stamps import TICK_S
-from bystander.stages.cover import at_time, slate
+from bystander.stages.cover import at_time, blank, slate
 from bystander.types import Choices, CoveredFrame, Frame, LiveSource, Track
 
 log = logging.getLogger("bystander")
@@ -76,7 +76,8 @@ class LiveStream:
         self.stages.before_paint = self._take_choices
         self.outputs, self.outlets = outputs, list[Outlet]()
         self.arrived: dict[int, float] = {}  # frame index -> when it came in, for frames on their way
-        self.shown: CoveredFrame | None = None  # newest covered picture of the input
+        self.shown: CoveredFrame | None = None  # newest covered picture of the input; grey once it is outdated
+        self.outdated = False  # people have said since that more is to be covered
         self.card: CoveredFrame | None = None  # the slate
         self.out_s = -1.0  # newest time that went out
         # when anything went out, when a new picture did, when a frame came in
@@ -147,14 +148,19 @@ class LiveStream:
 
     def _take_choices(self) -> None:
         """People's newest word goes to the filter; what clicks settled there, to the people."""
-        self.face_filter.panic = self.control.panic
-        if self.control.panic:
-            for outlet in self.outlets:
-                outlet.keep_whole()
-        self.applied = self.face_filter.choices = self.control.settle(self.applied, self.face_filter.choices)
-        manner = self.control.manner
-        if manner is not None:
-            self.face_filter.change(manner.policy, manner.cover)
+        before, manner, panic = self.applied, self.control.manner, self.control.panic
+        self.face_filter.panic = panic
+        self.applied = self.face_filter.choices = self.control.settle(before, self.face_filter.choices)
+        other = manner is not None and self.face_filter.change(manner.policy, manner.cover)
+        if panic or other or (before is not None and covers_more(self.applied, before)):
+            self._outdate()
+
+    def _outdate(self) -> None:
+        """What was painted by people's word of before is not sent any more, nor shown again."""
+        for outlet in self.outlets:
+            outlet.keep_whole()
+        if self.shown is not None and not self.shown.whole:
+            self.shown, self.outdated = blank(self.shown), True
 
     def _frame(self, arrived: Arrived) -> None:
         self.taken_s = self.meters.clock()
@@ -171,7 +177,7 @@ class LiveStream:
             if covered.frame.time_s <= self.out_s:
                 self.meters.tick("late")  # something was shown in its place already
                 continue
-            self.shown, self.fresh_s = covered, self.meters.clock()
+            self.shown, self.outdated, self.fresh_s = covered, False, self.meters.clock()
             self.meters.tick("out")
             self._emit(Sent(covered, arrived_s))
         if self.arrived and ready:  # frames that were lost to a fault
@@ -196,7 +202,8 @@ class LiveStream:
         if now - self.taken_s > s.stall_s and self.face_filter.held:
             self._emit_all(self.face_filter.release())
         silent_s = now - self.fresh_s
-        if silent_s < s.lookahead_s + s.stall_s or now - self.emitted_s < s.repeat_s:
+        patience_s = 0.0 if self.outdated else s.lookahead_s + s.stall_s
+        if silent_s < patience_s or now - self.emitted_s < s.repeat_s:
             return
         picture = self.shown if self.shown and silent_s < s.slate_s and not self.control.panic else self._slate()
         self.meters.tick("repeats")

@@ -16,6 +16,7 @@ from bystander.errors import BystanderError, OutputError, SettingsError
 from bystander.run.backoff import BackOff
 from bystander.run.control import OutputStatus
 from bystander.run.live_meters import LiveMeters
+from bystander.stages.cover import blank
 from bystander.types import CoveredFrame, Sink, Sound
 
 log = logging.getLogger("bystander")
@@ -142,7 +143,7 @@ class Outlet:
     def _connection(self) -> None:
         """One connection from open to close. OutputError when it is lost."""
         sink = self.output.open_sink()
-        shown_s = -PREVIEW_S
+        shown_s, opened = -PREVIEW_S, False
         try:
             with self.ready:
                 self._only_newest()
@@ -155,19 +156,23 @@ class Outlet:
                 if self.output.preview and self.slow and sent.covered.frame.time_s - shown_s < PREVIEW_S:
                     continue
                 shown_s = sent.covered.frame.time_s
-                if not self._send(sink, sent.covered):
+                if not self._send(sink, sent.covered, opened=opened):
                     continue
+                opened = True
                 self.state, self.begun, self.fault = "connected", True, ""
                 if sent.arrived_s is not None:
                     self.meters.took("total", self.meters.clock() - sent.arrived_s)
         finally:
             sink.close()
 
-    def _send(self, sink: Sink, covered: CoveredFrame) -> bool:
-        """False when there was no memory for this picture; the next one may fit again."""
+    def _send(self, sink: Sink, covered: CoveredFrame, *, opened: bool) -> bool:
+        """False when there was no memory for this picture; the next one may fit again.
+
+        What opens a connection, which may take minutes, is blank: people may have said meanwhile to cover more.
+        """
         try:
             with self.meters.stage("encode"):
-                sink.picture(covered)
+                sink.picture(covered if opened else blank(covered))
         except MemoryError as e:
             self.starved += 1
             if self.starved >= STARVED:

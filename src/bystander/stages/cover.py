@@ -114,6 +114,13 @@ def slate(width: int, height: int, text: str) -> CoveredFrame:
     return covered
 
 
+def blank(covered: CoveredFrame) -> CoveredFrame:
+    """A grey picture in the place of this one: its size, its time, nothing of what it shows."""
+    f = covered.frame
+    y, u, v = (np.empty(p.shape, np.uint8) for p in (f.y, f.u, f.v))
+    return cover_whole(replace(f, y=y, u=u, v=v, native=None))
+
+
 def at_time(covered: CoveredFrame, time_s: float) -> CoveredFrame:
     """The same covered picture with another time, to be shown again."""
     ticks = round(time_s * 90_000)

@@ -144,6 +144,7 @@ def training_batches(settings: DataSettings, batch: int, workers: int, seed: int
     loader = DataLoader(
         Pictures(pool, settings, seed), batch, num_workers=workers, collate_fn=collate,
         prefetch_factor=4 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
+        generator=torch.Generator(),  # of its own, so that the program's random state is training's alone
     )  # fmt: skip
     return iter(loader)
 

@@ -75,7 +75,7 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
         return plain()
     try:
         with building(file_for(weights, runtime), runtime, settings.imgsz):
-            fast = open_runtime(weights, runtime, settings.imgsz, prompt=settings.prompt)
+            fast = open_runtime(weights, runtime, imgsz=settings.imgsz, prompt=settings.prompt)
     except ModelError as e:
         log.warning("%s; going on with the plain processor runtime", e)
         return plain()

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bystander.allocator import return_large_blocks
 from bystander.errors import BystanderError, LiveError, SettingsError
 from bystander.interrupts import held_back
 from bystander.media.address import LOOPBACK, NETWORK, Address, first_line, masked, parse, scrub, secrets
@@ -101,6 +102,7 @@ class Wires:
 
 def cmd_live(a: argparse.Namespace) -> int:
     """Run until the source ends or somebody stops it. BystanderError when it cannot go on."""
+    return_large_blocks()
     source, outs = parse(a.source), [parse(o) for o in a.outs]
     hidden = frozenset().union(*(secrets(x.url) for x in (source, *outs)))
     wipe_arguments((source, *outs))

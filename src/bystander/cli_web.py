@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bystander.allocator import return_large_blocks
 from bystander.errors import SettingsError
 from bystander.models import DEVICES, read_weights
 from bystander.models.runtimes import candidates
@@ -51,6 +52,7 @@ def add_web(sub: Any) -> None:
 
 def cmd_web(a: argparse.Namespace) -> int:
     """Serve until a signal ends it. SettingsError when it cannot."""
+    return_large_blocks()
     try:
         from bystander.web.live.watch import address
         from bystander.web.serve import Server

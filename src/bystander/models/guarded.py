@@ -5,9 +5,12 @@ The call that fails raises, so that its frame is covered whole; the calls after 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +24,8 @@ LIMIT_S = 3.0  # for a picture of 640x640 px, a hundred times what the slowest k
 FIRST_S = (60.0, 1800.0)  # for the first picture of a size, which is compiled; TensorRT takes minutes
 AREA = 640 * 640  # px; more of them may take longer
 
+END_S = 5.0  # so long the program's end waits for the threads
+
 
 @dataclass(slots=True)
 class Call:
@@ -29,13 +34,28 @@ class Call:
     answer: F32 | Exception | None = None
 
 
+WORKING: weakref.WeakKeyDictionary[threading.Thread, queue.SimpleQueue[Call | None]] = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def end_all() -> None:
+    """The interpreter must not go away below a thread that holds, or frees, a runtime's objects: that may abort it."""
+    threads, end_s = list(WORKING.items()), time.monotonic() + END_S
+    for _, calls in threads:
+        calls.put(None)
+    for thread, _ in threads:
+        thread.join(max(0.0, end_s - time.monotonic()))
+
+
 class Worker:
     """Runs one caller's calls in a thread of its own, which can be left behind when a driver hangs."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        threading.Thread(target=work, args=(model, self.calls), name="bystander-model", daemon=True).start()
+        thread = threading.Thread(target=work, args=(model, self.calls), name="bystander-model", daemon=True)
+        WORKING[thread] = self.calls
+        thread.start()
 
     def __call__(self, images: F32, limit_s: float) -> F32:
         """The model's answer, or what it raised. ModelError when it does not come in time."""

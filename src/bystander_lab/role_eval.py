@@ -23,7 +23,7 @@ from bystander_lab.markdown import table
 from bystander_lab.roles import ROLES, load_roles
 from bystander_lab.widerface import Sample, load_widerface, read_image
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)  # of the evidence, in the operating curve
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # of the evidence, in the operating curve
 FIGURES = ("keep_precision", "keep_recall", "bystanders_kept")
 
 

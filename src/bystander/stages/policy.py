@@ -26,7 +26,7 @@ MAX_SPEED_MARGIN = 0.5  # face heights
 LARGEST_BY = 1.3  # "largest" needs this much more area than the next, for this long
 LARGEST_FOR_S = 0.5
 STILL_AT = (
-    0.98  # evidence that a picture without a before and after needs: 0.3 in 100 bystanders reach it (docs/log.md)
+    0.99  # evidence that a picture without a before and after needs: 1.3 in 100 bystanders reach it (docs/log.md)
 )
 TOUCH = 0.02  # IoU from which a face may have changed places with one that a person covered
 

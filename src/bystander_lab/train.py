@@ -22,7 +22,7 @@ from bystander_lab.data import DataSettings, some_pictures, training_batches
 from bystander_lab.distill import distillation_loss, open_teacher
 from bystander_lab.loss import Losses, Targets, detection_loss
 from bystander_lab.model import FACE, YOLOv5, open_checkpoint, yolov5
-from bystander_lab.transfer import start_from
+from bystander_lab.transfer import put_below, start_from
 from bystander_lab.widerface import DataError
 
 STATISTICS_BATCHES = 16
@@ -36,6 +36,7 @@ class TrainSettings:
     size: str = "n"
     names: tuple[str, ...] = FACE
     weights: Path | None = None  # start from this checkpoint's average, or from this ONNX file
+    face: Path | None = None  # with roles: the checkpoint of a newer face detector than the one in ``weights``
     batch: int = 32
     steps: int = 10_000
     minutes: float = 0.0  # if > 0 the schedule ends after this much training time instead of after ``steps``
@@ -162,6 +163,8 @@ def train(s: TrainSettings) -> Path:
         step, elapsed, generation = state["step"], state["elapsed_s"], state["generation"] + 1
     elif s.weights:
         start_from(model, s.weights, lambda: some_pictures(s.data, s.batch, s.seed, STATISTICS_BATCHES))
+        if s.face:
+            put_below(model, s.face)
     elif len(s.names) > 1:
         raise DataError("roles are learnt on top of a face detector: name its checkpoint with --weights")
     teacher = open_teacher(s.teacher).to(device, memory_format=torch.channels_last) if s.teacher else None

@@ -36,6 +36,7 @@ def add_train(sub: Any) -> None:
     t.add_argument("--workers", type=int, default=1)
     t.add_argument("--device", default="cpu")
     t.add_argument("--weights", type=Path, help="start from this checkpoint or exported ONNX file")
+    t.add_argument("--face", type=Path, help="with --task roles: a newer face detector to go below those of --weights")
     t.add_argument("--keep", type=int, default=0, metavar="N", help="keep the N newest checkpoints, to be averaged")
     t.add_argument("--copy-paste", type=float, default=0, metavar="P", help="share of pictures with small faces copied")
     t.add_argument("--nwd", type=float, default=0, metavar="PX", help="Wasserstein distance for lower faces, not CIoU")
@@ -106,12 +107,14 @@ def cmd_train(a: argparse.Namespace) -> None:
     data = data_settings(a, a.imgsz)
     if a.roles and (a.teacher or a.copy_paste or a.nwd or a.mosaic != 0.75):
         raise DataError("--teacher, --copy-paste, --nwd and --mosaic are for --task face: roles are learnt beside it")
+    if a.face and not (a.roles and a.weights):
+        raise DataError("--face goes below the roles of --weights: it needs --task roles and --weights")
     check_device(a.device)
     steps = a.steps or max(1, round(a.epochs * len(training_samples(data)) / a.batch))
     print(train(TrainSettings(
-        data, a.run, size=a.model, names=names, weights=a.weights, batch=a.batch, steps=steps, minutes=a.minutes,
-        lr=a.lr, ema=a.ema, workers=a.workers, device=a.device, resume=a.resume, keep=a.keep, nwd_under_px=a.nwd,
-        teacher=a.teacher, teacher_weight=a.teacher_weight,
+        data, a.run, size=a.model, names=names, weights=a.weights, face=a.face, batch=a.batch, steps=steps,
+        minutes=a.minutes, lr=a.lr, ema=a.ema, workers=a.workers, device=a.device, resume=a.resume, keep=a.keep,
+        nwd_under_px=a.nwd, teacher=a.teacher, teacher_weight=a.teacher_weight,
     )))  # fmt: skip
 
 

@@ -38,6 +38,17 @@ def start_from(model: YOLOv5, path: Path, images: Callable[[], Iterable[Tensor]]
         model.context.model.load_state_dict(face)
 
 
+def put_below(model: YOLOv5, path: Path) -> None:
+    """The face detector of a checkpoint in place of the model's own; what tells roles stays, to be learnt on.
+
+    DataError when ``path`` is of another model.
+    """
+    own, face = model.state_dict(), open_checkpoint(path)[1]["ema"]
+    if any(k not in own or own[k].shape != v.shape for k, v in face.items()):
+        raise DataError(f"{path}: is not a face detector of this size")
+    model.load_state_dict({**own, **face})
+
+
 def open_onnx(path: Path) -> Any:
     """The file's graph and metadata. DataError when it is no ONNX file. OSError when missing."""
     import onnx

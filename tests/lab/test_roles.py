@@ -29,7 +29,7 @@ from bystander_lab.role_eval import (
 )
 from bystander_lab.roles import ROLES, load_faces, load_roles
 from bystander_lab.train import TrainSettings, train
-from bystander_lab.transfer import start_from
+from bystander_lab.transfer import put_below, start_from
 from bystander_lab.widerface import DataError, Sample, load_widerface
 
 SUBJECT, OTHER = (20, 10, 44, 40), (80, 30, 90, 42)
@@ -158,6 +158,24 @@ def test_transfer_keeps_boxes_and_objectness(tmp_path):
         a, b = old(images), new.eval()(images)
     assert torch.equal(a[..., :5], b[..., :5])
     assert (b[..., 5:] == 0.5).all()
+
+
+def test_a_newer_face_detector_goes_below_the_roles(tmp_path):
+    """Its faces, and everything else as it was."""
+    new, old = checkpoint(tmp_path / "roles.pt", ROLES), yolov5("n", ("face",))
+    torch.manual_seed(1)
+    for p in old.parameters():
+        torch.nn.init.normal_(p, std=0.05)
+    torch.save({"ema": old.state_dict(), "size": "n", "names": ["face"], "imgsz": 96}, tmp_path / "face.pt")
+    before = {k: v.clone() for k, v in new.state_dict().items()}
+    put_below(new, tmp_path / "face.pt")
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(old.eval()(images)[..., :5], new.eval()(images)[..., :5])
+    face = old.state_dict()
+    assert all(torch.equal(v, before[k]) for k, v in new.state_dict().items() if k not in face)
+    with pytest.raises(DataError, match="not a face detector of this size"):
+        put_below(yolov5("s", ROLES), tmp_path / "face.pt")
 
 
 def test_roles_are_learnt_exported_and_read_by_the_runtime(root, tmp_path):

@@ -98,7 +98,7 @@ def test_the_command_keeps_what_is_worth_it(worth, data, tmp_path, monkeypatch, 
     source, out = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     source.write_bytes(SOURCE.read_bytes())
     arguments = ["--data", str(data), "--images", "4", "--trial", "4", "--max-drop", "1"]
-    # drawn faces are found by both, so that only the time decides
+    monkeypatch.setattr(q, "MAX_DROP", 1.0)  # five drawn faces say nothing of accuracy, so that only the time decides
     assert main(["quantize", str(source), str(out), *arguments]) == (0 if worth else 2)
     assert "AP >= 16 px" in out.with_suffix(".log").read_text()
     assert (read_weights(source).int8 is not None) is worth

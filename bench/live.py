@@ -212,8 +212,8 @@ def figures(shown, moments, clocks, warm_up):
     late = [m - c for m, c in zip(moments, clocks, strict=True) if c - clocks[0] >= warm_up * 1000]
     if not late:
         sys.exit("the viewer could not read the clock")
-    # in the viewer's own time: the first pictures come in a heap, the very last one when it gave up waiting
-    begin, end = moments[0] + warm_up * 1000, moments[-2]
+    # in the viewer's own time: the first pictures come in a heap, the last ones when it gave up waiting
+    begin, end = moments[0] + warm_up * 1000, moments[0] + clocks[-1] - clocks[0]
     seen, span = sum(begin <= t <= end for t in shown), (end - begin) / 1000
     return {"fps": seen / span, "missing": round(span * FPS) - seen, "legible": len(late),
             "delay": [float(np.percentile(late, p)) for p in (50, 95, 99)]}  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SIZES = (640, 512, 416, 320)  # px, long side of the detector's picture
-BUSY, IDLE = 0.8, 0.4  # share of the time between two frames that the stages need; above BUSY frames queue up
+BUSY, IDLE = 0.9, 0.4  # share of the time between two frames that the stages need
 DOWN_S = 1.0  # so long too slow before the plan is lowered
 UP_S = 5.0  # so long with slack before it is raised; doubles each time that this was too early
 MAX_UP_S = 120.0

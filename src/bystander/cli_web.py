@@ -16,6 +16,7 @@ from typing import Any
 
 from bystander.allocator import return_large_blocks
 from bystander.errors import SettingsError
+from bystander.media.address import first_line
 from bystander.models import DEVICES, read_weights
 from bystander.models.runtimes import candidates
 
@@ -102,16 +103,6 @@ def token_of_environment() -> str:
     if token and path:
         raise SettingsError(f"set ${TOKEN} or ${TOKEN_FILE}, not both")
     return first_line(Path(path)) if path else token
-
-
-def first_line(path: Path) -> str:
-    try:
-        line = path.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise SettingsError(f"{path}: cannot be read") from e
-    if not line:
-        raise SettingsError(f"{path}: its first line is empty")
-    return line
 
 
 def certificate_of(a: argparse.Namespace) -> tuple[Path, Path] | None:

@@ -80,7 +80,8 @@ def open_model(name: str | Path = "n", settings: RuntimeSettings | None = None) 
         log.warning("%s; going on with the plain processor runtime", e)
         return plain()
     guarded = GuardedModel(fast, plain, FIRST_S[runtime.device == "tensorrt"])
-    return guarded if proved(guarded, plain(), settings.size) else plain()
+    reference = plain()
+    return guarded if proved(guarded, reference, settings.size) else reference
 
 
 def proved(fast: Model, plain: Model, size: tuple[int, int]) -> bool:

@@ -23,7 +23,6 @@ log = logging.getLogger("bystander")
 LIMIT_S = 3.0  # for a picture of 640x640 px, a hundred times what the slowest known runtime needs
 FIRST_S = (60.0, 1800.0)  # for the first picture of a size, which is compiled; TensorRT takes minutes
 AREA = 640 * 640  # px; more of them may take longer
-
 END_S = 5.0  # so long the program's end waits for the threads
 
 
